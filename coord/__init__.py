@@ -1,0 +1,1 @@
+"""Service discovery and coordination on etcd, with a bundled etcd-compatible server."""

@@ -1,0 +1,1 @@
+"""The bundled etcd-compatible server."""

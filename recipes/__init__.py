@@ -1,0 +1,1 @@
+"""Recipes: programs over a port, each with a blocking and an asyncio face."""
