@@ -98,6 +98,10 @@ class Consensus(Protocol):
         """Ask for a read state; False if it was dropped (no leader)."""
         ...
 
+    def read_now(self) -> int:
+        """Index at which a read is linearizable without asking anybody (the leader of a group of one), else -1."""
+        ...
+
     def step(self, message: Any) -> None:
         """A message of another member arrived."""
         ...
