@@ -1,0 +1,116 @@
+"""Fixtures of the conformance suite, and the summary that shows what was compared with what."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.conformance.differences import BY_CASE, DIFFERENCES, SKIP
+from tests.conformance.wire import Wire
+from tests.conftest import make_server
+from tests.servers import ServerProcess
+
+
+@pytest.fixture(autouse=True)
+def _remember_server(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
+    if "server_kind" in request.fixturenames:
+        record_property("server", request.getfixturevalue("server_kind"))
+
+
+@pytest.fixture(scope="session")
+def shared_wire(server: ServerProcess) -> Iterator[Wire]:
+    made = Wire(server)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def wire(shared_wire: Wire) -> Iterator[Wire]:
+    """Calls to the shared server; streams opened by the test end with it."""
+    yield shared_wire
+    shared_wire.close_streams()
+
+
+@pytest.fixture(scope="session")
+def compacted_wire(server_kind: str) -> Iterator[Wire]:
+    """Calls to the server that tests may compact."""
+    with make_server(server_kind) as server:
+        made = Wire(server.start())
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def compacting(compacted_wire: Wire) -> Iterator[Wire]:
+    """Calls to a shared server whose history a test may compact; it keeps to its own keys and reads revisions anew."""
+    yield compacted_wire
+    compacted_wire.close_streams()
+
+
+@pytest.fixture
+def fresh(fresh_server: Callable[..., ServerProcess]) -> Iterator[Callable[..., Wire]]:
+    """Starts a server for this test alone and returns calls to it; ``.server`` is its process."""
+    made: list[Wire] = []
+
+    def start(*flags: str, **options: object) -> Wire:
+        made.append(Wire(fresh_server(*flags, **options)))
+        return made[-1]
+
+    yield start
+    for wire in made:
+        wire.close()
+
+
+@pytest.fixture
+def lease(wire: Wire) -> Iterator[Callable[..., int]]:
+    """Grants leases that are revoked at the end of the test, so that no expiry disturbs a later one."""
+    granted: list[int] = []
+
+    def grant(ttl: int = 600, wished: int = 0) -> int:
+        granted.append(wire.grant(ttl, wished).ID)
+        return granted[-1]
+
+    yield grant
+    alive = set(wire.leases())
+    for lease_id in granted:
+        if lease_id in alive:
+            wire.revoke(lease_id)
+
+
+@pytest.fixture
+def expected(server_kind: str) -> Callable[[str], Any]:
+    """The answer of this server to a case of the table of differences."""
+
+    def look_up(case: str) -> Any:
+        difference = BY_CASE[case]
+        if difference.answer(server_kind) is SKIP:
+            pytest.skip(f"{server_kind}: {difference.why}")
+        return difference.answer(server_kind)
+
+    return look_up
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Counts per server, and the table of differences."""
+    counts: dict[str, Counter[str]] = {}
+    cases: set[str] = set()
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            if not report.nodeid.startswith("tests/conformance/") or (report.when != "call" and outcome == "passed"):
+                continue
+            server = dict(report.user_properties).get("server", "-")
+            counts.setdefault(str(server), Counter())[outcome] += 1
+            cases.add(report.nodeid.replace(f"[{server}]", "").replace(f"[{server}-", "["))
+    if not counts:
+        return
+    terminalreporter.section("conformance")
+    terminalreporter.write_line(f"{len(cases)} distinct cases")
+    for server, outcomes in sorted(counts.items()):
+        shown = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+        terminalreporter.write_line(f"  {server:8} {shown}")
+    terminalreporter.write_line(f"{len(DIFFERENCES)} intended differences (bundled follows the newest etcd):")
+    for case, *_, why in DIFFERENCES:
+        terminalreporter.write_line(f"  {case}: {why}")
