@@ -11,7 +11,7 @@ import datetime
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any, TextIO
 
 import structlog
@@ -91,7 +91,7 @@ def release(handlers: Sequence[logging.Handler]) -> None:
     root.setLevel(logging.NOTSET)
 
 
-def _shape(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def _shape(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
     """The event with zap's field names first."""
     record: logging.LogRecord = event["_record"]
     level = record.levelname.lower()
@@ -103,6 +103,7 @@ def _shape(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
         "msg": event.pop("event", ""),
     }
     trace = event.pop("exception", "")
+    event.pop("exc_info", None)
     shaped.update(event)
     if record.exc_info and record.exc_info[1] is not None:
         trace = logging.Formatter().formatException(record.exc_info)
@@ -122,7 +123,7 @@ def _renderers(style: str) -> list[Any]:
     return [_console]
 
 
-def _console(_logger: Any, _method: str, event: dict[str, Any]) -> str:
+def _console(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
     """One tab-separated line, as zap's console encoder writes it; a trace follows on lines of its own."""
     trace = event.pop("stacktrace", "")
     fixed = [str(event.pop(name)) for name in ("ts", "level", "caller", "msg")]
