@@ -12,10 +12,10 @@ KEY, VERSION, CREATE, MOD, VALUE = range(5)
 @pytest.fixture
 def letters(wire, prefix):
     """Keys a-e; every order differs from every other: by version, by creation, by change, by value."""
-    for name in b"dbaec":
-        wire.put(prefix + bytes([name]), b"first")
-    for name, value in zip(b"becad", [b"3", b"1", b"5", b"2", b"4"], strict=True):
-        wire.put(prefix + bytes([name]), value)
+    for letter in b"dbaec":
+        wire.put(prefix + bytes([letter]), b"first")
+    for letter, value in zip(b"becad", [b"3", b"1", b"5", b"2", b"4"], strict=True):
+        wire.put(prefix + bytes([letter]), value)
     for name, times in ((b"a", 3), (b"b", 1), (b"c", 4), (b"e", 2)):
         value = wire.get(prefix + name).value
         for _ in range(times):
