@@ -262,7 +262,7 @@ def op_range(key: bytes, end: bytes = b"", **fields: Any) -> rpc_pb2.RequestOp:
     return rpc_pb2.RequestOp(request_range=rpc_pb2.RangeRequest(key=key, range_end=end, **fields))
 
 
-def op_put(key: bytes, value: bytes = b"", **fields: Any) -> rpc_pb2.RequestOp:
+def op_put(key: bytes, value: Any = b"", **fields: Any) -> rpc_pb2.RequestOp:
     """A put inside a transaction."""
     return rpc_pb2.RequestOp(request_put=rpc_pb2.PutRequest(key=key, value=value, **fields))
 
