@@ -1,1 +1,1 @@
-"""Recipes: programs over a port, each with a blocking and an asyncio face."""
+"""Recipes: what distributed programs need, as programs over a port."""

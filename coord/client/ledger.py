@@ -40,14 +40,15 @@ class Place(enum.Enum):
 class Ticket:
     """See `coord.port.Ticket`. Its methods are for the ledger."""
 
-    __slots__ = ("_key", "_session", "due", "late_until", "owner", "place", "sent")
+    __slots__ = ("_key", "_session", "due", "late_until", "owner", "pending_until", "place", "sent")
 
     def __init__(self, session: Session, key: bytes) -> None:
         self._session = session
         self._key = key
         self.place = Place.CALL
         self.sent = False  # a claim was sent at least once
-        self.late_until = -_FOREVER  # a claim without an answer may still arrive until then
+        self.pending_until = -_FOREVER  # the claim being waited for may arrive until then
+        self.late_until = -_FOREVER  # an earlier claim that was never answered may arrive until then
         self.due = _FOREVER  # only while LEAVING: when the keeper deletes it next
         self.owner: weakref.ref[object] | None = None
 
@@ -99,11 +100,13 @@ class Ledger:
     def claiming(self, ticket: Ticket, give_up: float) -> None:
         """A claim is about to be sent; its sender gives up at `give_up`."""
         ticket.sent = True
-        ticket.late_until = max(ticket.late_until, give_up + SERVER_REQUEST_TIMEOUT)
+        # A claim may be repeated while an earlier one is still on its way; the answer to one says nothing of the other.
+        ticket.late_until = max(ticket.late_until, ticket.pending_until)
+        ticket.pending_until = give_up + SERVER_REQUEST_TIMEOUT
 
     def answered(self, ticket: Ticket) -> None:
-        """The claim's outcome is known: nothing of it is still on its way."""
-        ticket.late_until = -_FOREVER
+        """The outcome of the claim sent last is known: nothing of it is still on its way."""
+        ticket.pending_until = -_FOREVER
 
     def hold(self, ticket: Ticket, guard: object) -> None:
         """Give the ticket to `guard`; it leaves when the guard is collected."""
@@ -131,8 +134,9 @@ class Ledger:
 
     def deleted(self, ticket: Ticket, sent: float) -> None:
         """A deletion that was sent at `sent` was acknowledged."""
-        if sent < ticket.late_until:
-            ticket.due = ticket.late_until
+        late_until = max(ticket.late_until, ticket.pending_until)
+        if sent < late_until:
+            ticket.due = late_until
         else:
             self._strike(ticket)
 

@@ -1,0 +1,67 @@
+"""The keys that recipes store: one table, since it is a wire format shared with other clients and other versions.
+
+Rules for every recipe: keys that carry ownership hang on a lease; a key that a call creates for itself is used once
+(``<lease hex>-<unique>``); a recipe that does not share Go's layout has a sub-prefix of its own; a namespace is only
+prepended. docs/layout.md shows this table to users, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kind of stored key.
+
+    Attributes:
+        recipe: who stores it.
+        key: form of the key; ``<lease>`` is the lease id in lower-case hex, ``<n>`` a number never used twice with it.
+        value: what the value is.
+        leased: True if the key hangs on the client's lease and goes with it.
+        shared_with: other clients that understand it.
+    """
+
+    recipe: str
+    key: str
+    value: str
+    leased: bool
+    shared_with: str
+
+
+LAYOUT: Final = (
+    Row(
+        "lock",
+        "<name>/<lease>-<n>",
+        "owner as JSON: host, pid, task, since, client",
+        True,
+        "Go concurrency.Mutex, etcdctl lock, v3lock",
+    ),
+    Row(
+        "election",
+        "<name>/<lease>-<n>",
+        "the candidate's value",
+        True,
+        "Go concurrency.Election, etcdctl elect, v3election",
+    ),
+)
+
+# Go prints a lease id with %x, so a negative one (they can be chosen freely) has a sign in front.
+_CONTENDER: Final = re.compile(rb"-?[0-9a-f]{1,16}(?:-[0-9a-f]+)?")
+
+
+def contender_prefix(name: bytes) -> bytes:
+    """What the keys of all contenders for `name` begin with (as in Go)."""
+    return name + b"/"
+
+
+def is_contender(name: bytes, key: bytes) -> bool:
+    """True if `key` is a place in the queue for `name`: Go's ``<name>/<lease>`` or ours with ``-<n>`` behind it.
+
+    Anything else under the name is somebody's data, or belongs to another name such as ``<name>/a``, and must neither
+    block this queue nor be waited for.
+    """
+    prefix = contender_prefix(name)
+    return key.startswith(prefix) and _CONTENDER.fullmatch(key, len(prefix)) is not None

@@ -1,0 +1,256 @@
+"""A fair lock across processes and machines, blocking and for asyncio.
+
+Who asked first is first (create revision); a holder that dies or cannot be reached loses it after `ttl` seconds; Go's
+``concurrency.Mutex`` and ``etcdctl lock`` of the same name exclude each other with it. Not re-entrant: two threads, two
+tasks and two nested blocks exclude each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+from coord.errors import LockTimeout, NotOwner, UsageError
+from coord.keys import to_bytes
+from coord.model import DEFAULT, Default, KeyValue
+from coord.port import Port
+from coord.program import run_blocking
+from coord.recipes.durations import CALL_SECONDS, Seconds, Timeout, call_deadline, seconds
+from coord.recipes.held import AsyncHeld, Held
+from coord.recipes.owner import Owner, describe_caller, parse_owner
+from coord.recipes.turn import Line, Place, Terms
+
+
+class HasPort(Protocol):
+    """A client, as far as recipes are concerned."""
+
+    @property
+    def port(self) -> Port:
+        """What its programs run on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One place in the queue of a lock.
+
+    Attributes:
+        position: 0 for the holder.
+        owner: what it says of itself.
+        key: its key.
+        create_revision: what the queue is ordered by, and the holder's fence.
+        lease: the lease it hangs on.
+    """
+
+    position: int
+    owner: Owner
+    key: bytes
+    create_revision: int
+    lease: int
+
+
+class _LockBase:
+    """What both faces are."""
+
+    def __init__(
+        self,
+        client: HasPort,
+        name: str | bytes,
+        *,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[Any], object] | None = None,
+    ) -> None:
+        self._key = to_bytes(name)
+        if not self._key:
+            raise UsageError("the name of a lock is empty")
+        self._client = client
+        self._ttl = seconds(ttl, "ttl")
+        self._timeout = timeout
+        if not isinstance(timeout, Default) and timeout is not None:
+            seconds(timeout, "timeout")
+        self._on_lost = on_lost
+        self._known_line: tuple[Port, Line] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} ttl={self._ttl:g}>"
+
+    @property
+    def name(self) -> str:
+        """The name as text."""
+        return self._key.decode("utf-8", "backslashreplace")
+
+    def _line(self) -> Line:
+        # A client may get another port: the default asyncio client has one for each running loop.
+        port = self._client.port
+        if self._known_line is None or self._known_line[0] is not port:
+            self._known_line = (port, Line(port, self._key))
+        return self._known_line[1]
+
+    def _terms(self, timeout: Timeout) -> Terms:
+        """How long an acquire waits. Not to wait is about the queue: the requests themselves may take a call's time."""
+        chosen = self._timeout if isinstance(timeout, Default) else timeout
+        if isinstance(chosen, Default) or chosen is None:
+            return Terms(self._ttl, None)
+        limit = seconds(chosen, "timeout")
+        now = self._client.port.now()
+        return Terms(self._ttl, now + (limit or CALL_SECONDS), wait=limit > 0)
+
+
+class Lock(_LockBase):
+    """The blocking face: ``with coord.lock("stock") as held: ...``.
+
+    One object may be used by many threads, which then exclude each other.
+    """
+
+    def __init__(
+        self,
+        client: HasPort,
+        name: str | bytes,
+        *,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[Held], object] | None = None,
+    ) -> None:
+        """Describe the lock; nothing is asked of the server yet.
+
+        Args:
+            client: whose session holds it.
+            name: what is locked.
+            ttl: seconds after which a holder that died loses it; no limit for the work done under it.
+            timeout: seconds `acquire` and ``with`` wait; DEFAULT and None mean for ever, 0 does not wait.
+            on_lost: called with the guard, on a thread of its own, when ownership is lost.
+
+        Raises:
+            UsageError: the name is empty, or a duration is none.
+        """
+        super().__init__(client, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
+        self._entered: list[tuple[int, Held]] = []
+
+    def acquire(self, *, timeout: Timeout = DEFAULT) -> Held:
+        """Wait for the lock and return its guard; `timeout` as in the constructor, DEFAULT means what was given there.
+
+        Raises:
+            LockTimeout: it was not won in time; the place in the queue was given up.
+            RequestRefused: the server refuses (permissions, say).
+            ClosedError: the client was closed.
+        """
+        return run_blocking(self._line().take(describe_caller(), self._terms(timeout), self._guard))
+
+    def try_acquire(self) -> Held | None:
+        """The guard if nobody holds the lock, else None; does not wait for a holder.
+
+        Raises: as `acquire`, but `LockTimeout` only if the server did not answer in time.
+        """
+        try:
+            return self.acquire(timeout=0)
+        except LockTimeout as busy:
+            if busy.__cause__ is not None:
+                raise
+            return None
+
+    def contenders(self, *, timeout: Timeout = DEFAULT) -> list[Contender]:
+        """Holder and waiters, in their order.
+
+        Raises:
+            CallTimeout, Unavailable, RequestRefused, HistoryLost, ClosedError.
+        """
+        return _described(run_blocking(self._line().contenders(call_deadline(self._client.port, timeout))))
+
+    def holder(self, *, timeout: Timeout = DEFAULT) -> Contender | None:
+        """Who holds the lock, None if nobody does.
+
+        Raises: as `contenders`.
+        """
+        return next(iter(self.contenders(timeout=timeout)), None)
+
+    def _guard(self, place: Place) -> Held:
+        return Held(self._client.port, self.name, place, self._on_lost)
+
+    def __enter__(self) -> Held:
+        guard = self.acquire().__enter__()
+        self._entered.append((threading.get_ident(), guard))
+        return guard
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _left(self._entered, threading.get_ident()).__exit__(kind, error, trace)
+
+
+class AsyncLock(_LockBase):
+    """The asyncio face: ``async with coord.aio.lock("stock") as held: ...``.
+
+    One object may be used by many tasks, which then exclude each other.
+    """
+
+    def __init__(
+        self,
+        client: HasPort,
+        name: str | bytes,
+        *,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[AsyncHeld], object] | None = None,
+    ) -> None:
+        """Describe the lock; see `Lock`. `on_lost` is called on the loop."""
+        super().__init__(client, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
+        self._entered: list[tuple[asyncio.Task[Any] | None, AsyncHeld]] = []
+
+    async def acquire(self, *, timeout: Timeout = DEFAULT) -> AsyncHeld:
+        """Wait for the lock and return its guard; see `Lock.acquire`. The caller is not cancelled on a loss."""
+        return await self._line().take(describe_caller(), self._terms(timeout), self._guard)
+
+    async def try_acquire(self) -> AsyncHeld | None:
+        """The guard if nobody holds the lock, else None; see `Lock.try_acquire`."""
+        try:
+            return await self.acquire(timeout=0)
+        except LockTimeout as busy:
+            if busy.__cause__ is not None:
+                raise
+            return None
+
+    async def contenders(self, *, timeout: Timeout = DEFAULT) -> list[Contender]:
+        """Holder and waiters, in their order; see `Lock.contenders`."""
+        return _described(await self._line().contenders(call_deadline(self._client.port, timeout)))
+
+    async def holder(self, *, timeout: Timeout = DEFAULT) -> Contender | None:
+        """Who holds the lock, None if nobody does; see `Lock.holder`."""
+        return next(iter(await self.contenders(timeout=timeout)), None)
+
+    def _guard(self, place: Place) -> AsyncHeld:
+        return AsyncHeld(self._client.port, self.name, place, self._on_lost)
+
+    async def __aenter__(self) -> AsyncHeld:
+        guard = await (await self.acquire()).__aenter__()
+        self._entered.append((asyncio.current_task(), guard))
+        return guard
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await _left(self._entered, asyncio.current_task()).__aexit__(kind, error, trace)
+
+
+def _left(entered: list[tuple[Any, Any]], who: object) -> Any:
+    """Take out the guard of the block that `who` leaves.
+
+    The newest of its own; failing that the newest of all, since a fixture may enter in one task and leave in another.
+    """
+    for position in range(len(entered) - 1, -1, -1):
+        if entered[position][0] == who:
+            return entered.pop(position)[1]
+    if not entered:
+        raise NotOwner("a block was left that was never entered")
+    return entered.pop()[1]
+
+
+def _described(items: list[KeyValue]) -> list[Contender]:
+    return [
+        Contender(position, parse_owner(item.value), item.key, item.create_revision, item.lease)
+        for position, item in enumerate(items)
+    ]
