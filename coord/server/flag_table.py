@@ -102,6 +102,7 @@ _SET = (
     Flag("warning-apply-duration", _D, "100ms", "log applies slower than this", "warning_apply_ms", scale=1000),
     Flag("warning-unary-request-duration", _D, "300ms", "log calls slower than this", "warning_unary_ms", scale=1000),
     Flag("idle-stop", _F, "0", "stop after so many seconds without clients and leases", "idle_stop_s"),
+    Flag("config-file", _T, "", "YAML file that replaces all other settings", support=_OK),
     Flag("ready-fd", _I, "-1", "file descriptor told when clients are served", "ready_fd"),
 )
 

@@ -164,6 +164,6 @@ def usage() -> str:
     """The help text."""
     lines = ["Usage: python -m coord.server [flags]", "", "Flags:"]
     lines += [f"  --{flag.name} {flag.default!r}\n        {flag.text}" for flag in FLAGS.values() if flag.text]
-    hidden = [flag.name for flag in FLAGS.values() if flag.support is Support.ACCEPTED]
+    hidden = [flag.name for flag in FLAGS.values() if flag.support is Support.ACCEPTED and not flag.text]
     lines += ["", "Accepted for etcd's sake, without effect:", "  " + ", ".join(hidden)]
     return "\n".join(lines) + "\n"
