@@ -136,6 +136,17 @@ class Keeper:
             for session in self._sessions:
                 session.lose(cause, self._shared.clock())
 
+    def forked(self, lock: AbstractContextManager[object]) -> None:
+        """This is a child process: every session is the parent's, and the lock may be held by a thread that is not here.
+
+        No callback runs: nothing of what the child inherited was ever its own.
+        """
+        self._shared.lock = lock
+        self._shared.wake = _nobody
+        self._declarations.clear()
+        self.lose_all("forked")
+        self._shared.calls.clear()
+
     # -- ledger, from any thread
 
     def ticket(self, session: Session, name: bytes) -> Ticket:
@@ -299,6 +310,10 @@ class Keeper:
                 call()
             except Exception:  # a user's on_lost must not end the renewal of everything else
                 logger.exception("a callback of the keeper failed")
+
+
+def _nobody() -> None:
+    """Whom a keeper wakes that has no thread."""
 
 
 def _ignore(_outcome: Outcome) -> None:
