@@ -137,7 +137,7 @@ class Keeper:
                 session.lose(cause, self._shared.clock())
 
     def forked(self, lock: AbstractContextManager[object]) -> None:
-        """This is a child process: every session is the parent's, and the lock may be held by a thread that is not here.
+        """This is a child process: every session is the parent's, and a thread that is not here may hold the lock.
 
         No callback runs: nothing of what the child inherited was ever its own.
         """

@@ -80,8 +80,6 @@ def judge_stream_error(error: CoordError) -> Verdict:
     """Judge the error that ended the whole stream."""
     if isinstance(error, (Unavailable, CallTimeout, OutcomeUnknown)):
         return Verdict.RETRY
-    if isinstance(error, RequestRefused):
-        if isinstance(error, AuthenticationFailed) or error.facts.get("text") in _STALE_TOKEN:
-            return Verdict.REAUTHENTICATE
-        return Verdict.RETRY if error.facts.get("code") in _PASSING_CODES else Verdict.FATAL
-    return Verdict.FATAL
+    if isinstance(error, AuthenticationFailed) or error.facts.get("text") in _STALE_TOKEN:
+        return Verdict.REAUTHENTICATE
+    return Verdict.RETRY if error.facts.get("code") in _PASSING_CODES else Verdict.FATAL

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from coord.model import Event, EventKind, Header, KeyValue
-from coord.wire import mvcc_pb2, rpc_pb2
+from coord.model import Event, EventKind, Header
+from coord.wire import convert, mvcc_pb2, rpc_pb2
 
 _DELETE = mvcc_pb2.Event.DELETE
 _NO_PUT = rpc_pb2.WatchCreateRequest.NOPUT
@@ -68,27 +68,21 @@ def cancel_request(watch_id: int) -> rpc_pb2.WatchRequest:
     return rpc_pb2.WatchRequest(cancel_request=rpc_pb2.WatchCancelRequest(watch_id=watch_id))
 
 
-def read_reply(message: rpc_pb2.WatchResponse, strip: int = 0) -> WatchReply:
-    """Read one message; `strip` bytes of namespace are cut from every key."""
-    header = message.header
+def read_reply(message: rpc_pb2.WatchResponse, namespace: bytes = b"") -> WatchReply:
+    """Read one message; the namespace is cut from every key."""
     return WatchReply(
-        Header(header.cluster_id, header.member_id, header.revision, header.raft_term),
+        convert.header(message.header),
         message.watch_id,
         message.created,
         message.canceled,
         message.compact_revision,
         message.cancel_reason,
         message.fragment,
-        [_read_event(event, strip) for event in message.events],
+        [_read_event(event, namespace) for event in message.events],
     )
 
 
-def _read_event(event: mvcc_pb2.Event, strip: int) -> Event:
+def _read_event(event: mvcc_pb2.Event, namespace: bytes) -> Event:
     kind = EventKind.DELETE if event.type == _DELETE else EventKind.PUT
-    previous = _read_item(event.prev_kv, strip) if event.HasField("prev_kv") else None
-    return Event(kind, _read_item(event.kv, strip), previous)
-
-
-def _read_item(item: mvcc_pb2.KeyValue, strip: int) -> KeyValue:
-    key = item.key[strip:] if strip else item.key
-    return KeyValue(key, item.value, item.create_revision, item.mod_revision, item.version, item.lease)
+    previous = convert.key_value(event.prev_kv, namespace) if event.HasField("prev_kv") else None
+    return Event(kind, convert.key_value(event.kv, namespace), previous)
