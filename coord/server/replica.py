@@ -18,15 +18,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import structlog
-
 from coord.server import commands
 from coord.server.commands import RequestIds
-from coord.server.consensus import NORMAL, Consensus, Entry
+from coord.server.consensus import Consensus, Entry
 from coord.server.entry_pb2 import Envelope
 from coord.server.figures import Figures
 from coord.server.identity import Identity
 from coord.server.journal import Journal
+from coord.server.logs import logger
 from coord.server.pending import Pending
 from coord.server.periodic import Periodic
 from coord.statuses import (
@@ -39,7 +38,7 @@ from coord.statuses import (
     Refused,
 )
 
-_log = structlog.get_logger("coord.server.replica")
+_log = logger(__name__)
 
 # What is still accepted when only the reserved disk space is left: what ends that state, and the small entries that
 # release locks of the dead.
@@ -71,11 +70,11 @@ class Limits:
 class Machine(Protocol):
     """What the replica needs of a state machine."""
 
-    def apply(self, entry: Entry, envelope: Envelope | None) -> Any:
-        """Apply one entry (None for one without a command) and return the answer, the same on every member.
+    def apply(self, envelope: Envelope) -> Any:
+        """Do one command and return the answer, the same on every member.
 
         Raises:
-            Refused: the command was refused; the entry counts as applied.
+            Refused: the command was refused; its entry counts as applied.
         """
         ...
 
@@ -84,27 +83,29 @@ class Replica:
     """One member's copy of the state and the way to change it.
 
     Attributes:
-        state: the state machine; reads may use it as long as `read_barrier` allows it.
         identity: cluster and member id.
         figures: counters and histograms.
-        after_apply: called on the loop after each slice of applied entries (watch delivery, flush pressure).
+        after_apply: called on the loop after each slice of applied entries, with everything sealed and answered.
+        lagging: asked before each proposal; True pushes back because the backend cannot keep up.
+        over_quota: asked with each proposal's body; True refuses it for lack of space.
+        applied: index of the entry applied last.
     """
 
     def __init__(
         self,
         identity: Identity,
         consensus: Consensus,
-        state: Machine,
+        machine: Machine,
         journal: Journal,
         *,
         loop: asyncio.AbstractEventLoop,
         applied: int = 0,
+        seal: Callable[[int, int], None] | None = None,
         limits: Limits | None = None,
         figures: Figures | None = None,
         on_fatal: Callable[[BaseException], None] | None = None,
     ) -> None:
         self.identity = identity
-        self.state = state
         self.figures = figures or Figures()
         self.limits = limits or Limits()
         self.after_apply: list[Callable[[], None]] = []
@@ -114,7 +115,11 @@ class Replica:
         self.applied = applied
         self._loop = loop
         self._consensus = consensus
+        self._machine = machine
         self._journal = journal
+        self._seal = seal or _unsealed
+        self._applied_term = 0
+        self._took_office = False
         self._on_fatal = on_fatal
         self._ids = RequestIds(identity.member_id, int(time.time() * 1000))
         # Deadline and pending of every request, oldest first: all wait equally long.
@@ -303,9 +308,13 @@ class Replica:
                     self._apply_planned = True
                     self._loop.call_soon(self._apply_more)
                     break
+            # Between entries only: a flush carries what is sealed, and never a part of an entry.
+            self._seal(self.applied, self._applied_term)
             self._answer()
             for call in self.after_apply:
                 call()
+            if self._took_office:
+                self._first_applied.resolve(None)
         if self._readers_at:
             self._release_readers()
         if self._stopping and not self._waiting:
@@ -325,19 +334,19 @@ class Replica:
         self._guarded(self._apply_slice)
 
     def _apply(self, entry: Entry) -> None:
+        self.applied, self._applied_term = entry.index, entry.term
+        self.figures.applied += 1
+        if not entry.data:
+            self._took_office = self._took_office or entry.term == self._consensus.term
+            return
+        envelope = commands.decode(entry.data)
         result: Any = None
         failure: Exception | None = None
-        envelope = commands.decode(entry.data) if entry.kind == NORMAL and entry.data else None
         try:
-            result = self.state.apply(entry, envelope)
+            result = self._machine.apply(envelope)
         except Refused as error:
             failure = error
-        self.applied = entry.index
-        self.figures.applied += 1
-        if envelope is None:
-            if entry.term == self._consensus.term:
-                self._first_applied.resolve(None)
-        elif envelope.member_id == self.identity.member_id:
+        if envelope.member_id == self.identity.member_id:
             found = self._waiting.pop(envelope.request_id, None)
             if found is not None:
                 self._answers.append((found[1], result, failure))
@@ -399,3 +408,7 @@ class Replica:
 
 def _never() -> bool:
     return False
+
+
+def _unsealed(_: int, __: int) -> None:
+    """For a machine that keeps nothing."""
