@@ -125,7 +125,7 @@ class PortBase:
         live = keeper.live(ttl)
         if live is not None:
             return live
-        if deadline is not None and clock.now() >= deadline:
+        if deadline is not None and self.now() >= deadline:
             raise CallTimeout("the deadline passed before a lease was asked for")
         outcomes: list[Outcome] = []
 
@@ -155,7 +155,7 @@ class PortBase:
         session.check()
         # No longer than the lease is proven alive: an answer after that could not be used, and a renewal meanwhile
         # only means that the claim is unknown a little early.
-        give_up = clock.now() + session.remaining()
+        give_up = self.now() + session.remaining()
         if deadline is not None:
             give_up = min(give_up, deadline)
         keeper.claiming(ticket, give_up)
@@ -182,7 +182,7 @@ class PortBase:
     async def withdraw(self, ticket: Any) -> bool:
         """See `coord.port.Port.withdraw`."""
         keeper = self._keeping.machine
-        sent = clock.now()
+        sent = self.now()
         if not keeper.leave(ticket, sent + CLEANUP_SECONDS):
             return True
         try:
@@ -190,10 +190,10 @@ class PortBase:
         except CoordError as error:
             if isinstance(error, HistoryLost):
                 keeper.lose_all("history")
-            keeper.leave(ticket, clock.now())
+            keeper.leave(ticket, self.now())
             return False
         except BaseException:
-            keeper.leave(ticket, clock.now())
+            keeper.leave(ticket, self.now())
             raise
         keeper.deleted(ticket, sent)
         return True
@@ -305,7 +305,7 @@ class Declared:
             await self._port._wait(
                 lambda: True if self._declaration.stage is Stage.ENDED else None,
                 self._declaration.subscribe,
-                until=clock.now() + CLEANUP_SECONDS,
+                until=self._port.now() + CLEANUP_SECONDS,
             )
         except ClosedError:
             return  # Close revokes the lease, and the key goes with it.
