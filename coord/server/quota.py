@@ -10,42 +10,23 @@ from collections.abc import Callable
 from typing import Any
 
 from coord.server.logs import logger
+from coord.server.validate import put_cost, txn_cost
 from coord.statuses import Refused
-from coord.wire.rpc_pb2 import AlarmRequest, AlarmType, PutRequest, TxnRequest
+from coord.wire.rpc_pb2 import AlarmRequest, AlarmType
 
 _log = logger(__name__)
 
 # Source: etcd server/storage/quota.go.
-_PUT_OVERHEAD = 256
 _LEASE_COST = 64
 
 
 def cost(body: dict[str, Any]) -> int:
     """What a command may add to the database; 0 for what adds nothing."""
     if (put := body.get("put")) is not None:
-        return _put_cost(put)
+        return put_cost(put)
     if (txn := body.get("txn")) is not None:
-        return _txn_cost(txn)
+        return txn_cost(txn)
     return _LEASE_COST if "lease_grant" in body else 0
-
-
-def _put_cost(put: PutRequest) -> int:
-    return _PUT_OVERHEAD + len(put.key) + len(put.value)
-
-
-def _txn_cost(txn: TxnRequest) -> int:
-    return max(_branch_cost(txn.success), _branch_cost(txn.failure))
-
-
-def _branch_cost(branch: Any) -> int:
-    total = 0
-    for op in branch:
-        kind = op.WhichOneof("request")
-        if kind == "request_put":
-            total += _put_cost(op.request_put)
-        elif kind == "request_txn":
-            total += _txn_cost(op.request_txn)
-    return total
 
 
 class Quota:

@@ -16,12 +16,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from coord.server import commands
+from coord.server.apply import StateMachine
 from coord.server.commands import RequestIds
 from coord.server.consensus import Consensus, Entry
-from coord.server.entry_pb2 import Envelope
 from coord.server.figures import Figures
 from coord.server.identity import Identity
 from coord.server.journal import Journal
@@ -67,27 +67,17 @@ class Limits:
     slow_apply: float = 0.1
 
 
-class Machine(Protocol):
-    """What the replica needs of a state machine."""
-
-    def apply(self, envelope: Envelope) -> Any:
-        """Do one command and return the answer, the same on every member.
-
-        Raises:
-            Refused: the command was refused; its entry counts as applied.
-        """
-        ...
-
-
 class Replica:
     """One member's copy of the state and the way to change it.
 
     Attributes:
         identity: cluster and member id.
+        state: the state machine; reads may ask it as far as `read_barrier` allows.
         figures: counters and histograms.
         after_apply: called on the loop after each slice of applied entries, with everything sealed and answered.
         lagging: asked before each proposal; True pushes back because the backend cannot keep up.
         over_quota: asked with each proposal's body; True refuses it for lack of space.
+        scrubbed: a pending for the moment when nothing is left of what a compaction at a revision drops.
         applied: index of the entry applied last.
     """
 
@@ -95,30 +85,30 @@ class Replica:
         self,
         identity: Identity,
         consensus: Consensus,
-        machine: Machine,
+        state: StateMachine,
         journal: Journal,
         *,
         loop: asyncio.AbstractEventLoop,
-        applied: int = 0,
+        applied: tuple[int, int] = (0, 0),
         seal: Callable[[int, int], None] | None = None,
         limits: Limits | None = None,
         figures: Figures | None = None,
         on_fatal: Callable[[BaseException], None] | None = None,
     ) -> None:
         self.identity = identity
+        self.state = state
         self.figures = figures or Figures()
         self.limits = limits or Limits()
         self.after_apply: list[Callable[[], None]] = []
         self.lagging: Callable[[], bool] = _never
         self.over_quota: Callable[[dict[str, Any]], bool] | None = None
+        self.scrubbed: Callable[[int], Pending[None]] = _at_once
         self.started = False
-        self.applied = applied
+        self.applied, self._applied_term = applied
         self._loop = loop
         self._consensus = consensus
-        self._machine = machine
         self._journal = journal
         self._seal = seal or _unsealed
-        self._applied_term = 0
         self._took_office = False
         self._on_fatal = on_fatal
         self._ids = RequestIds(identity.member_id, int(time.time() * 1000))
@@ -309,7 +299,7 @@ class Replica:
                     self._loop.call_soon(self._apply_more)
                     break
             # Between entries only: a flush carries what is sealed, and never a part of an entry.
-            self._seal(self.applied, self._applied_term)
+            self.seal()
             self._answer()
             for call in self.after_apply:
                 call()
@@ -319,6 +309,10 @@ class Replica:
             self._release_readers()
         if self._stopping and not self._waiting:
             self._drained.resolve(None)
+
+    def seal(self) -> None:
+        """Let the next flush carry all effects so far; also called behind each step of work beside the log."""
+        self._seal(self.applied, self._applied_term)
 
     def _answer(self) -> None:
         answers, self._answers = self._answers, []
@@ -343,7 +337,7 @@ class Replica:
         result: Any = None
         failure: Exception | None = None
         try:
-            result = self._machine.apply(envelope)
+            result = self.state.apply(envelope)
         except Refused as error:
             failure = error
         if envelope.member_id == self.identity.member_id:
@@ -408,6 +402,12 @@ class Replica:
 
 def _never() -> bool:
     return False
+
+
+def _at_once(_: int) -> Pending[None]:
+    pending: Pending[None] = Pending()
+    pending.resolve(None)
+    return pending
 
 
 def _unsealed(_: int, __: int) -> None:

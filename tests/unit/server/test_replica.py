@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from coord.server.apply import StateMachine
 from coord.server.consensus import Entry, HardState, Ready, SnapshotMark
 from coord.server.entry_pb2 import Envelope
 from coord.server.figures import Figures
@@ -86,7 +87,7 @@ class Bench:
         self.replica = Replica(
             IDENTITY,
             SoloConsensus(IDENTITY.member_id, HardState(1), last, rest),
-            self.machine,
+            cast(StateMachine, self.machine),
             self.journal,
             loop=asyncio.get_running_loop(),
             seal=lambda index, _: self.sealed.append(index),
