@@ -13,6 +13,9 @@ from tests.conformance.wire import Wire
 from tests.conftest import make_server
 from tests.servers import ServerProcess
 
+# A restart takes an election timeout, and the shortest lease is 1.5 of them, rounded up to a second.
+QUICK = ("--heartbeat-interval=20", "--election-timeout=200")
+
 
 @pytest.fixture(autouse=True)
 def _remember_server(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
@@ -50,13 +53,28 @@ def compacting(compacted_wire: Wire) -> Iterator[Wire]:
     compacted_wire.close_streams()
 
 
+@pytest.fixture(scope="session")
+def quick_wire(server_kind: str) -> Iterator[Wire]:
+    with make_server(server_kind, flags=QUICK) as server:
+        made = Wire(server.start())
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def quick(quick_wire: Wire) -> Iterator[Wire]:
+    """Calls to a shared server that grants leases of one second; its revision moves when they expire."""
+    yield quick_wire
+    quick_wire.close_streams()
+
+
 @pytest.fixture
 def fresh(fresh_server: Callable[..., ServerProcess]) -> Iterator[Callable[..., Wire]]:
-    """Starts a server for this test alone and returns calls to it; ``.server`` is its process."""
+    """Starts a server for this test alone, with quick elections, and returns calls to it."""
     made: list[Wire] = []
 
     def start(*flags: str, **options: object) -> Wire:
-        made.append(Wire(fresh_server(*flags, **options)))
+        made.append(Wire(fresh_server(*QUICK, *flags, **options)))
         return made[-1]
 
     yield start
@@ -67,17 +85,16 @@ def fresh(fresh_server: Callable[..., ServerProcess]) -> Iterator[Callable[..., 
 @pytest.fixture
 def lease(wire: Wire) -> Iterator[Callable[..., int]]:
     """Grants leases that are revoked at the end of the test, so that no expiry disturbs a later one."""
-    granted: list[int] = []
+    granted: set[int] = set()
 
     def grant(ttl: int = 600, wished: int = 0) -> int:
-        granted.append(wire.grant(ttl, wished).ID)
-        return granted[-1]
+        lease_id = wire.grant(ttl, wished).ID
+        granted.add(lease_id)
+        return lease_id
 
     yield grant
-    alive = set(wire.leases())
-    for lease_id in granted:
-        if lease_id in alive:
-            wire.revoke(lease_id)
+    for lease_id in granted.intersection(wire.leases()):
+        wire.revoke(lease_id)
 
 
 @pytest.fixture

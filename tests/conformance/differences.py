@@ -34,11 +34,24 @@ class Difference(NamedTuple):
         return getattr(self, kind)
 
 
+_PROGRESS = "since 3.4.25/3.5.8 dropped unless all watchers of the stream are synced and there is one"
+
 DIFFERENCES: tuple[Difference, ...] = (
     Difference("range: unknown sort_order", "refused", "ignored", "ignored", "checked since 3.6, ignored before"),
+    Difference("range: unknown sort_target", "refused", SKIP, SKIP, "checked since 3.6; before, the process dies"),
     Difference(
-        "range: unknown sort_target", "refused", SKIP, SKIP, "checked since 3.6; before, the whole process dies"
+        "watch: negative start_revision", "one reply", "two replies", "two replies", "since 3.4.38/3.5.24 one reply"
     ),
+    Difference(
+        "watch: negative start_revision, never compacted",
+        "refused",
+        "created",
+        "created",
+        "since 3.4.38/3.5.24 refused; before, cancelled with compact_revision -1",
+    ),
+    Difference("watch: progress without watchers", "dropped", "answered", "answered", _PROGRESS),
+    Difference("watch: progress after the last cancel", "dropped", "answered", "answered", _PROGRESS),
+    Difference("watch: progress with a future watcher", "dropped", "answered", "answered", _PROGRESS),
 )
 
 BY_CASE = {difference.case: difference for difference in DIFFERENCES}
