@@ -99,12 +99,14 @@ class LmdbBackend:
             environment.reader_check()
             databases = _open_databases(environment)
             _check_format(environment, databases[Bucket.META], directory)
-        except BaseException:
+            files.sync_directory(directory)  # LMDB makes its file and leaves its name to chance
+            place.committed(environment.copy)
+        except (lmdb.Error, OSError, FormatRefused) as error:
             environment.close()
             place.close()
-            raise
-        files.sync_directory(directory)
-        place.committed(environment.copy)
+            if isinstance(error, FormatRefused):
+                raise
+            raise BackendFailed(f"{directory} cannot be opened: {error}") from error
         return cls(environment, place, databases, overlay_limit)
 
     def get(self, bucket: Bucket, key: bytes) -> bytes | None:
