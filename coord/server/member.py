@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from coord.server.apply import StateMachine
+from coord.server.catching_up import CatchUp
 from coord.server.config import ServerConfig
 from coord.server.entry_pb2 import MemberAttributes
 from coord.server.expiry import SCAN_SECONDS, LeaseExpiry
@@ -77,10 +78,13 @@ class Member:
         self._scrubber = Scrubber(loop, state, replica.seal, replica.fatal)
         replica.scrubbed = self._scrubber.scrubbed
         replica.after_apply.append(self._scrubber.check)
+        watching = CatchUp(loop, state.watch_hub, replica.fatal)
         self._timers = [
             Periodic(loop, TICK, self.pauses.tick, replica.fatal),
             Periodic(loop, SCAN_SECONDS, self._expiry.scan, replica.fatal),
             Periodic(loop, _UPKEEP_SECONDS, self._upkeep, replica.fatal),
+            Periodic(loop, TICK, watching.look, replica.fatal),
+            Periodic(loop, config.watch_progress_interval_s, watching.tell_progress, replica.fatal),
         ]
         if config.quota_bytes:
             # A request costs little more than its bytes: 256 for each operation.
