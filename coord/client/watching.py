@@ -499,6 +499,7 @@ class WatchStream:
 
     def _fail(self, watcher: _Watcher, error: CoordError) -> list[Action]:
         del self._watchers[watcher.token]
+        self._idle_since = self._heard
         return [Fail(watcher.token, error)]
 
     def _fail_all(self, error: CoordError) -> list[Action]:
