@@ -1,0 +1,87 @@
+"""Serves one watcher from the store: reads what it missed and gathers it into responses of whole revisions.
+
+Source: etcd server/storage/mvcc/watcher_group.go (eventBatch), watchable_store.go (syncWatchers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from typing import Final
+
+from coord.server.mvcc import events
+from coord.server.mvcc.records import REVISION_KEY_LEN, main_of
+from coord.server.mvcc.store import Change, Store
+from coord.server.mvcc.streams import Watcher
+
+REVISIONS_PER_RESPONSE: Final = 1000
+BYTES_PER_RESPONSE: Final = 1 << 20
+_FEW_KEYS: Final = 16
+
+
+def read(store: Store, watcher: Watcher, budget: int) -> int:
+    """Gather what `watcher` missed into its batch, until that is whole or the budget is spent; returns the cost.
+
+    Reads the history of the watcher's keys or the log of all keys, whichever is shorter. Stops after a whole revision
+    and moves `watcher.next` behind what was looked at.
+    """
+    behind = store.revision - watcher.next + 1
+    keys = 1 if watcher.end == b"" else store.index.known_count(watcher.start, watcher.end)
+    if keys <= max(_FEW_KEYS, min(behind, budget)):
+        return keys + _gather(store, watcher, _history(store, watcher), store.revision + 1, budget)
+    up_to = min(store.revision, watcher.next + budget - 1)
+    log = ((main, store.changes_of(main)) for main in range(watcher.next, up_to + 1))
+    return _gather(store, watcher, log, up_to + 1, budget)
+
+
+def is_whole(watcher: Watcher) -> bool:
+    """True if the batch should go out as it is."""
+    return watcher.batch_revisions >= REVISIONS_PER_RESPONSE or watcher.batch_bytes >= BYTES_PER_RESPONSE
+
+
+def flush(watcher: Watcher, header: Callable[[], bytes]) -> bool:
+    """Queue the batch; False if the stream has no room. The header speaks of now, not of the batch, as in etcd."""
+    if watcher.batch:
+        if not watcher.stream.offer(watcher, header(), watcher.batch):
+            return False
+        watcher.batch = []
+        watcher.batch_revisions = watcher.batch_bytes = 0
+    return True
+
+
+def _gather(store: Store, watcher: Watcher, found: Iterator[tuple[int, list[Change]]], end: int, budget: int) -> int:
+    """Move (revision, changes) into the batch; `end` is where the watcher is after the last of them."""
+    cost = 0
+    for main, changes in found:
+        cost += 1 + len(changes)
+        chosen = [
+            events.encode(store, main, change, watcher.prev_kv)
+            for change in changes
+            if watcher.wants(change.key) and not (watcher.no_delete if change.deleted else watcher.no_put)
+        ]
+        watcher.next = main + 1
+        if chosen:
+            watcher.batch.extend(chosen)
+            watcher.batch_revisions += 1
+            watcher.batch_bytes += sum(map(len, chosen))
+        if is_whole(watcher) or cost >= budget:
+            return cost
+    watcher.next = end
+    return cost
+
+
+def _history(store: Store, watcher: Watcher) -> Iterator[tuple[int, list[Change]]]:
+    """The next thousand revisions of the watcher's keys, and a batch takes no more.
+
+    Of each key a thousand revisions are looked at, so the first thousand of all keys together are among them.
+    """
+    index = store.index
+    keys = [watcher.start] if watcher.end == b"" else index.known(watcher.start, watcher.end)
+    stored = [item for key in keys for item in index.revisions(key, watcher.next, REVISIONS_PER_RESPONSE)]
+    stored.sort(key=_order)
+    for main, group in groupby(stored, main_of):
+        yield main, store.changes_at(list(group))
+
+
+def _order(stored: bytes) -> bytes:
+    return stored[:REVISION_KEY_LEN]

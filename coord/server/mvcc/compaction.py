@@ -1,0 +1,50 @@
+"""The physical side of compaction: drops what no read can see any more, a slice at a time.
+
+The mark comes first and through the log; dropping is each member's own affair, may lag, and goes on after a restart. It
+walks the keys that have a past: a store where keys are written once costs nothing.
+
+Source: etcd server/storage/mvcc/kvstore_compaction.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from coord.server.mvcc.store import Store
+
+BATCH: Final = 1000
+"""Records dropped, or keys looked at, in one step."""
+
+
+def pending(store: Store) -> bool:
+    """True if a compaction is marked whose data is not all dropped."""
+    return store.scrubbed < store.compacted
+
+
+def steps(store: Store) -> Iterator[None]:
+    """Drop everything below the compact mark, yielding between batches; a mark set meanwhile is taken up as well."""
+    while pending(store):
+        target = store.compacted
+        # Reads in slices that began before the mark still need what it covers. They end by themselves.
+        while store.is_pinned_below(target):
+            yield
+        yield from _scrub(store, target)
+        store.mark_scrubbed(target)
+
+
+def _scrub(store: Store, target: int) -> Iterator[None]:
+    index = store.index
+    dropped = 0
+    for looked_at, key in enumerate(list(index.past), 1):
+        stored = index.scrub(key, target)
+        # One key can have a million revisions: its records are dropped in batches too, after the index forgot them.
+        for at in range(0, len(stored), BATCH):
+            batch = stored[at : at + BATCH]
+            store.drop(batch)
+            dropped += len(batch)
+            if dropped >= BATCH:
+                dropped = 0
+                yield
+        if not looked_at % BATCH:
+            yield

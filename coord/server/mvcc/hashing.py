@@ -1,0 +1,90 @@
+"""HashKV: one number that members with the same data agree on, whatever each has physically dropped.
+
+CRC-32C over "key" and then every revision key and record in order, of what a compaction would leave of the store.
+
+Source: etcd server/storage/mvcc/hash.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from heapq import merge
+from itertools import islice
+from typing import Final
+
+from coord.server.mvcc.records import main_of
+from coord.server.mvcc.store import Store
+
+SLICE: Final = 500
+_POLYNOMIAL: Final = 0x82F63B78
+
+
+def _table() -> list[int]:
+    table = []
+    for byte in range(256):
+        value = byte
+        for _ in range(8):
+            value = value >> 1 ^ (_POLYNOMIAL if value & 1 else 0)
+        table.append(value)
+    return table
+
+
+_TABLE: Final = _table()
+
+
+def crc32c(crc: int, data: bytes) -> int:
+    """Extend a CRC-32C; in plain Python, ten megabytes a second."""
+    crc ^= 0xFFFFFFFF
+    table = _TABLE
+    for byte in data:
+        crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
+    return crc ^ 0xFFFFFFFF
+
+
+def _fastest() -> Callable[[int, bytes], int]:
+    try:
+        from google_crc32c import extend  # an optional dependency: a gigabyte a second
+    except ImportError:
+        return crc32c
+    fast: Callable[[int, bytes], int] = extend
+    return fast
+
+
+_extend: Final = _fastest()
+
+
+def steps(store: Store, revision: int) -> Generator[None, None, int]:
+    """The hash at a readable `revision`, of nothing for a negative one; yields between slices of a few milliseconds."""
+    crc = _extend(0, b"key")
+    compacted = store.compacted
+    # Pinned at the mark and not at `revision`: what lies between them is hashed too, and a compaction must not take it.
+    with store.pinned(max(compacted, 0)):
+        runs: list[list[bytes]] = []
+        for run in _kept(store, min(compacted, revision), revision):
+            runs.append(run)
+            yield
+        ordered = merge(*runs)
+        while part := list(islice(ordered, SLICE)):
+            for stored, record in zip(part, store.fetch_many(part), strict=True):
+                crc = _extend(_extend(crc, stored), record)
+            yield
+        for main in range(max(compacted, 0) + 1, revision + 1):
+            for stored, record, _ in store.log(main):
+                crc = _extend(_extend(crc, stored), record)
+            if not main % SLICE:
+                yield
+    return crc
+
+
+def _kept(store: Store, up_to: int, revision: int) -> Iterator[list[bytes]]:
+    """Revision keys up to the compact mark that a compaction at `revision` would keep too, in sorted runs.
+
+    So members agree whether or not they have dropped the others yet. A tombstone is never kept.
+    """
+    if up_to <= 0:
+        return
+    cursor = b""
+    while keys := store.index.known(cursor, None, SLICE):
+        cursor = keys[-1] + b"\0"
+        found = (store.index.find(key, revision) for key in keys)
+        yield sorted(stored for stored in found if stored is not None and main_of(stored) <= up_to)

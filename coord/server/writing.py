@@ -1,0 +1,65 @@
+"""The two writing operations, alone or inside of a transaction: store and lease attachments change together."""
+
+from __future__ import annotations
+
+from coord.server.lessor import Lessor
+from coord.server.mvcc.records import decode_record
+from coord.server.mvcc.store import Store
+from coord.server.ranges import bounds
+from coord.statuses import KEY_NOT_FOUND, Refused
+from coord.wire import rpc_pb2 as pb
+
+
+class Writer:
+    """Puts and deletes; `check_put` is asked for all writes of a request before the first of them."""
+
+    def __init__(self, store: Store, lessor: Lessor) -> None:
+        self._store = store
+        self._lessor = lessor
+
+    def check_put(self, request: pb.PutRequest) -> None:
+        """Refuse a put that cannot be done.
+
+        Raises:
+            Refused: its lease does not exist; it wants to keep the value or lease of a key that does not exist.
+        """
+        if request.lease:
+            self._lessor.check(request.lease)
+        if (request.ignore_value or request.ignore_lease) and request.key not in self._store.index.live:
+            raise Refused(KEY_NOT_FOUND)
+
+    def put(self, request: pb.PutRequest) -> bytes | None:
+        """Do a put that was checked; returns the record it replaces if the request wants that."""
+        store = self._store
+        key, value, lease = request.key, request.value, request.lease
+        keep_value, keep_lease = request.ignore_value, request.ignore_lease
+        previous = store.get(key) if request.prev_kv or keep_value or keep_lease else None
+        if previous is not None and (keep_value or keep_lease):
+            old = decode_record(previous)
+            if keep_value:
+                value = old.value
+            if keep_lease:
+                lease = old.lease
+        store.put(key, value, lease)
+        if lease:
+            self._lessor.attach(lease, key)
+        else:
+            self._lessor.detach(key)
+        return previous if request.prev_kv else None
+
+    def delete_range(self, request: pb.DeleteRangeRequest) -> tuple[int, list[bytes]]:
+        """Delete a range; returns how many keys went, and their records if the request wants those."""
+        store = self._store
+        if request.range_end:
+            keys = store.index.select(*bounds(request.key, request.range_end))
+        else:
+            keys = [request.key] if request.key in store.index.live else []
+        previous = store.get_many(keys) if request.prev_kv else []
+        self.delete(keys)
+        return len(keys), previous
+
+    def delete(self, keys: list[bytes]) -> None:
+        """Delete live keys, in the order given."""
+        for key in keys:
+            self._store.delete(key)
+            self._lessor.detach(key)
