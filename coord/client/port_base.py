@@ -107,6 +107,11 @@ class PortBase:
 
     # --- the port
 
+    @property
+    def keeper(self) -> Keeper:
+        """The client's keeper: sessions, tickets and declarations as they stand."""
+        return self._keeping.machine
+
     def now(self) -> float:
         """Seconds on the ownership clock."""
         return clock.now()
