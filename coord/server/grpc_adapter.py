@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 
 from coord import statuses
+from coord.server.answers import cancel
 from coord.server.context import Context
 from coord.server.listeners import claim
 from coord.server.logs import logger
@@ -131,12 +132,14 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
 
         async def unary(raw: bytes, context: Any) -> bytes | None:
             started = perf_counter()
+            pending: Any = None
             try:
                 if len(raw) > limit:
                     raise Refused(_too_large(len(raw), limit))
                 answer = call(context, raw)
                 if answer.__class__ is not bytes:
-                    answer = await answer
+                    pending = answer
+                    answer = await pending
                     if answer.__class__ is not bytes:
                         answer = answer.SerializeToString()
                 settle(row, 0, perf_counter() - started)
@@ -144,6 +147,7 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
             except Refused as refused:
                 status = refused.status
             except asyncio.CancelledError:
+                cancel(pending)
                 settle(row, statuses.CANCELLED, perf_counter() - started)
                 raise
             except Exception as error:  # noqa: BLE001 - reported, and answered with INTERNAL

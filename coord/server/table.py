@@ -109,10 +109,11 @@ class Table:
         """Streams open now."""
         return len(self._streams)
 
-    def end_streams(self, status: Status) -> None:
-        """End every stream with `status`."""
+    def end_streams(self, status: Status, *, wanting_leader: bool = False) -> None:
+        """End every stream with `status`, or only those whose clients asked for a leader."""
         for ctx in tuple(self._streams):
-            ctx.end(status)
+            if not wanting_leader or ctx.wants_leader:
+                ctx.end(status)
 
     def unknown(self, path: str) -> Status:
         """The status for a path that is in no row.
@@ -146,7 +147,7 @@ class Table:
             if not self.serving or self.leaderless() or self.gate is not None:
                 self.admit(ctx, row, request)
             answer = handler(ctx, request)
-            if answer.__class__ is bytes or answer.__class__ is Pending:
+            if answer.__class__ is bytes or isinstance(answer, Pending):
                 return answer
             return answer.SerializeToString()
 
