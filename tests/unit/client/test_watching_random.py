@@ -1,4 +1,4 @@
-"""The watch machine against a server that does everything etcd may do, in random order; the seed is in the test's id."""
+"""The watch machine against a server that does all that etcd may do, in random order; a seed is in each test's id."""
 
 from __future__ import annotations
 
