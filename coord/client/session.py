@@ -112,6 +112,11 @@ class Session:
         return self._phase
 
     @property
+    def proven_until(self) -> float:
+        """The instant until which the lease is proven alive, minus infinity when it is lost; changes nothing."""
+        return self._deadline
+
+    @property
     def state(self) -> LeaseState:
         """HELD, UNSURE or LOST, judged by the clock at the moment of asking.
 
