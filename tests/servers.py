@@ -199,14 +199,15 @@ class ServerProcess:
             f"--data-dir={self.data_dir}",
             f"--listen-client-urls={self.endpoint}",
             f"--advertise-client-urls={self.endpoint}",
+            # Ids of members and clusters are made from the peer URLs: two servers of a test must not share them.
+            f"--listen-peer-urls={self.peer_url}",
+            f"--initial-advertise-peer-urls={self.peer_url}",
         ]
-        if self.kind == "bundled":
-            return flags
-        given = " ".join(self.flags)
-        flags += [f"--listen-peer-urls={self.peer_url}", f"--initial-advertise-peer-urls={self.peer_url}"]
-        if "--initial-cluster=" not in given:
-            flags.append(f"--initial-cluster=default={self.peer_url}")
-        return [*flags, "--logger=zap"]
+        given = dict(flag.partition("=")[::2] for flag in self.flags)
+        if "--initial-cluster" not in given:
+            flags.append(f"--initial-cluster={given.get('--name', 'default')}={self.peer_url}")
+        # 3.4 writes unstructured text by default
+        return flags if self.kind == "bundled" else [*flags, "--logger=zap"]
 
     def wait_ready(self, seconds: float = _READY_SECONDS) -> None:
         """Wait until a linearizable read succeeds.

@@ -52,6 +52,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference("watch: progress without watchers", "dropped", "answered", "answered", _PROGRESS),
     Difference("watch: progress after the last cancel", "dropped", "answered", "answered", _PROGRESS),
     Difference("watch: progress with a future watcher", "dropped", "answered", "answered", _PROGRESS),
+    Difference("alarm: header", "filled", "missing", "filled", "filled since 3.5"),
 )
 
 BY_CASE = {difference.case: difference for difference in DIFFERENCES}
