@@ -259,7 +259,8 @@ def test_history_is_split_too(wire, large):
     start = wire.get(large + b"0").mod_revision
     stream = wire.watch()
     stream.create(large, end_of(large), fragment=True, start_revision=start)
-    got, flags = [], []
+    got: list[bytes] = []
+    flags: list[bool] = []
     while len(got) < 5:
         response = stream.receive()
         assert response.ByteSize() < 2 * 1024 * 1024
