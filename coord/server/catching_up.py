@@ -1,4 +1,4 @@
-"""Lets lagging watchers catch up, a slice at a time, and idle ones hear how far they are."""
+"""Lets lagging watchers catch up, a slice at a time."""
 
 from __future__ import annotations
 
@@ -25,11 +25,6 @@ class CatchUp:
         """The regular call, for watchers whose streams got room again in a way that told nobody."""
         if self._hub.lagging:
             self._plan()
-
-    def tell_progress(self) -> None:
-        """The progress interval passed."""
-        for stream in tuple(self._hub.streams):
-            stream.tick_progress()
 
     def _plan(self) -> None:
         if not self._planned:

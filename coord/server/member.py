@@ -84,7 +84,6 @@ class Member:
             Periodic(loop, SCAN_SECONDS, self._expiry.scan, replica.fatal),
             Periodic(loop, _UPKEEP_SECONDS, self._upkeep, replica.fatal),
             Periodic(loop, TICK, watching.look, replica.fatal),
-            Periodic(loop, config.watch_progress_interval_s, watching.tell_progress, replica.fatal),
         ]
         if config.quota_bytes:
             # A request costs little more than its bytes: 256 for each operation.

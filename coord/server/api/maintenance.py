@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from coord.server.answers import after
 from coord.server.context import Context
 from coord.server.replica import Replica
 from coord.server.storage.contract import Backend
@@ -57,16 +56,13 @@ class MaintenanceApi:
         )
 
     def alarm(self, ctx: Context, request: rpc_pb2.AlarmRequest) -> Any:
-        """List, raise or clear alarms; only the last two need the log.
+        """List, raise or clear alarms.
+
+        Listing goes through the log as well, as in etcd: an alarm that this member has just proposed, because it refused
+        a write, must be in the answer to whoever asks after that refusal.
 
         Raises:
             Refused: the request cannot be taken now.
         """
-        if request.action == rpc_pb2.AlarmRequest.GET:
-            return after(self._replica.read_barrier(), lambda: self._alarms(request))
         identity = ctx.identity
         return self._replica.propose(user=identity.user, auth_revision=identity.auth_revision, alarm=request)
-
-    def _alarms(self, request: rpc_pb2.AlarmRequest) -> rpc_pb2.AlarmResponse:
-        state = self._state
-        return rpc_pb2.AlarmResponse(header=state.header(), alarms=state.alarms.get(request.alarm))
