@@ -1,0 +1,142 @@
+"""The `coord` command: its options, its commands, and how it ends.
+
+Exit codes: 0 done, 1 the request failed, 2 the command line is wrong, 75 not won in time, 76 lost while held, 130
+interrupted; `coord lock NAME -- cmd` returns the code of the command.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from coord.cli import kv, local, locking, services, status
+from coord.cli.options import GLOBAL_WITH_VALUE, Format, Options
+from coord.cli.output import problem
+from coord.errors import CoordError, LocalServerNotice
+
+app = typer.Typer(
+    name="coord",
+    help="Locks, service discovery and configuration on etcd, with a server of its own when there is none.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (kv, locking, services, status):
+    group.add(app)
+app.add_typer(local.app, name="local")
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    endpoints: Annotated[
+        str | None,
+        typer.Option(
+            envvar=["COORD_ENDPOINTS", "ETCDCTL_ENDPOINTS"],
+            help="Where the cluster is, such as http://127.0.0.1:2379; without it the local server is used.",
+        ),
+    ] = None,
+    output: Annotated[Format, typer.Option("-w", "--write-out", help="Output form.")] = Format.SIMPLE,
+    namespace: Annotated[str, typer.Option(help="Prefix put before every key.")] = "",
+    command_timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 5.0,
+    user: Annotated[str | None, typer.Option(envvar="ETCDCTL_USER", help="NAME or NAME:PASSWORD.")] = None,
+    password: Annotated[str | None, typer.Option(envvar="ETCDCTL_PASSWORD", help="Password of the user.")] = None,
+    cacert: Annotated[str | None, typer.Option(envvar="ETCDCTL_CACERT", help="CA certificates, a PEM file.")] = None,
+    cert: Annotated[str | None, typer.Option(envvar="ETCDCTL_CERT", help="Client certificate, a PEM file.")] = None,
+    key: Annotated[str | None, typer.Option(envvar="ETCDCTL_KEY", help="Key of the certificate, a PEM file.")] = None,
+) -> None:
+    """Remember what holds for every command."""
+    name, _, secret = (user or "").partition(":")
+    context.obj = Options(
+        endpoints=endpoints,
+        output=output,
+        namespace=namespace,
+        timeout=command_timeout,
+        user=name or None,
+        password=password if password is not None else (secret or None),
+        cacert=cacert,
+        cert=cert,
+        key=key,
+    )
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+)
+def server(context: typer.Context) -> None:
+    """Run the bundled server; flags, environment and files are those of etcd (coord server --help)."""
+    raise typer.Exit(_serve(context.args))
+
+
+def _serve(words: Sequence[str]) -> int:
+    from coord.server.__main__ import run
+
+    return run(words)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the `coord` command."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["server"]:
+        sys.exit(_serve(words[1:]))
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("once", LocalServerNotice)
+    sys.exit(_run(hoist(words)))
+
+
+def _run(words: list[str]) -> int:
+    try:
+        app(args=words)
+    except CoordError as error:
+        problem(f"Error: {error}")
+        return 1
+    except BrokenPipeError:
+        # The reader of our output went away (head, say): nothing to tell, and nobody to tell it to.
+        sys.stderr.close()
+    return 0
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: str | None = None,
+) -> None:
+    """Warnings are for people here: without file and line."""
+    problem(f"coord: {message}")
+
+
+def hoist(words: Sequence[str]) -> list[str]:
+    """The words with global options moved to the front, so that they may stand anywhere, as in etcdctl.
+
+    What follows ``--`` belongs to the command that is run and stays where it is.
+    """
+    front: list[str] = []
+    rest: list[str] = []
+    position = 0
+    while position < len(words):
+        word = words[position]
+        position += 1
+        if word == "--":
+            return [*front, *rest, "--", *words[position:]]
+        name, equals, _ = word.partition("=")
+        if name not in GLOBAL_WITH_VALUE:
+            rest.append(word)
+        elif equals or position == len(words):
+            front.append(word)
+        else:
+            front += [word, words[position]]
+            position += 1
+    return [*front, *rest]
+
+
+if __name__ == "__main__":
+    main()
