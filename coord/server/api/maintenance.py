@@ -58,8 +58,8 @@ class MaintenanceApi:
     def alarm(self, ctx: Context, request: rpc_pb2.AlarmRequest) -> Any:
         """List, raise or clear alarms.
 
-        Listing goes through the log as well, as in etcd: an alarm that this member has just proposed, because it refused
-        a write, must be in the answer to whoever asks after that refusal.
+        Listing goes through the log as well, as in etcd: an alarm that this member has just proposed because it refused
+        a write must be in the answer to whoever asks after that refusal.
 
         Raises:
             Refused: the request cannot be taken now.
