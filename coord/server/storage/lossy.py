@@ -8,6 +8,7 @@ to the real place in one rename.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -21,6 +22,7 @@ from coord.server.storage.files import SECTOR, DatabasePlace, FileLock, OpenFile
 
 PREFIX = ".lossy-"
 WAL_FDATASYNC, DIR_FSYNC, BACKEND_SYNC = "wal-fdatasync", "dir-fsync", "backend-sync"
+_numbers = itertools.count()
 SKIPS = frozenset({WAL_FDATASYNC, DIR_FSYNC, BACKEND_SYNC})
 
 
@@ -202,8 +204,9 @@ class LossyFiles:
 
     def database(self, directory: Path) -> DatabasePlace:
         with self.alive():
-            live = self._place(directory.parent) / self._hide("db")
-            return LossyPlace(self, directory, live)
+            self._view(directory)  # removes what a killed process left there
+            home = self._place(directory)
+            return LossyPlace(self, directory, home, home / self._hide("db"))
 
     def database_place(self, directory: Path) -> Path | None:
         """Where synced commits go now; None if they are to be lost."""
@@ -211,7 +214,7 @@ class LossyFiles:
             return None if BACKEND_SYNC in self._skip else self._place(directory)
 
     def _hide(self, kind: str) -> str:
-        name = f"{PREFIX}{kind}-{os.getpid()}-{id(self):x}-{len(self._own)}"
+        name = f"{PREFIX}{kind}-{os.getpid()}-{next(_numbers)}"
         self._own.add(name)
         return name
 
@@ -262,24 +265,24 @@ class LossyPlace:
 
     sync = False
 
-    def __init__(self, files: LossyFiles, directory: Path, live: Path) -> None:
+    def __init__(self, files: LossyFiles, directory: Path, home: Path, live: Path) -> None:
+        """LMDB is to run in `live`; `home` is where `directory` is on the disk at the moment."""
         self.directory = live
         self._files = files
-        self._home = directory
-        durable = files._place(directory) / "data.mdb"
+        self._directory = directory
         live.mkdir(mode=0o700)
-        if durable.exists():
-            shutil.copyfile(durable, live / durable.name)
+        if (home / "data.mdb").exists():
+            shutil.copyfile(home / "data.mdb", live / "data.mdb")
 
     def committed(self, copy: Callable[[str], None]) -> None:
-        home = self._files.database_place(self._home)
+        home = self._files.database_place(self._directory)
         if home is None:
             return
-        beside = self.directory / "copy"
+        beside = home / f"{PREFIX}copy-{next(_numbers)}"
         beside.mkdir()
         copy(str(beside))
         os.rename(beside / "data.mdb", home / "data.mdb")
-        shutil.rmtree(beside)
+        beside.rmdir()
 
     def close(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)

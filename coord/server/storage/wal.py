@@ -175,10 +175,9 @@ class Wal:
             WalFailed: it may or may not be durable, and this process must end.
         """
         self._check_alive()
-        if not batch.must_sync:
-            if batch.records:
-                self._held = batch.records  # a hard state replaces the one before
-                self._hard_state = batch.hard_state or self._hard_state
+        if not batch.must_sync and not self._promises(batch.hard_state):
+            if batch.hard_state is not None:
+                self._held, self._hard_state = batch.records, batch.hard_state
             return
         mark, last = self._check_order(batch)
         self._append(self._held + batch.records if self._held else batch.records, batch.first_index)
@@ -242,6 +241,11 @@ class Wal:
                 self._file.close()
                 self._file = None
             self._space.close()
+
+    def _promises(self, state: HardState | None) -> bool:
+        """Whether `state` holds a new term or vote: a member that forgets those may vote twice."""
+        before = self._hard_state
+        return state is not None and (state.term, state.vote) != (before.term, before.vote)
 
     def _check_order(self, batch: WriteBatch) -> tuple[SnapshotMark, int]:
         """The mark and last index after `batch`, which must continue what is there."""
