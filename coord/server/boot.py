@@ -31,7 +31,7 @@ from coord.server.storage.datadir import DataDir
 from coord.server.storage.errors import StorageError
 from coord.server.storage.files import Files, files_from_environment
 from coord.server.storage.memory import MemoryBackend
-from coord.server.storage.wal import Metadata, Recovered, Wal
+from coord.server.storage.wal import SEGMENT_SIZE, Metadata, Recovered, Wal
 from coord.server.worker import Worker
 from coord.wire.rpc_pb2 import Member as MemberMessage
 
@@ -53,11 +53,13 @@ def open_member(
     loop: asyncio.AbstractEventLoop,
     *,
     memory: bool = False,
+    segment_size: int = SEGMENT_SIZE,
     on_fatal: Callable[[BaseException], None] | None = None,
 ) -> Member:
     """Open the member of `config` (with `memory`: one that keeps nothing), ready to be started on `loop`.
 
-    `on_fatal` is called on the loop when the server cannot go on; by default the process ends with status 1.
+    `segment_size` is that of the log's files. `on_fatal` is called on the loop when the server cannot go on; by default
+    the process ends with status 1.
 
     Raises:
         BootRefused: the directory is damaged, of another format or member, in use, or its parts do not fit together.
@@ -67,7 +69,7 @@ def open_member(
     if memory:
         return _open_in_memory(config, loop, end)
     try:
-        return _open_on_disk(config, loop, files_from_environment(), end)
+        return _open_on_disk(config, loop, files_from_environment(), segment_size, end)
     except StorageError as error:
         raise BootRefused(str(error)) from error
 
@@ -98,7 +100,11 @@ def _open_in_memory(
 
 
 def _open_on_disk(
-    config: ServerConfig, loop: asyncio.AbstractEventLoop, files: Files, end: Callable[[BaseException], None]
+    config: ServerConfig,
+    loop: asyncio.AbstractEventLoop,
+    files: Files,
+    segment_size: int,
+    end: Callable[[BaseException], None],
 ) -> Member:
     directory = DataDir(files, Path(config.directory))
     backend: LmdbBackend | None = None
@@ -106,9 +112,9 @@ def _open_on_disk(
         backend = LmdbBackend.open(files, directory.db, map_size=default_map_size(config.quota_bytes))
         wal_path = _wal_path(config, directory, files)
         if Wal.exists(files, wal_path):
-            wal, recovered = _recover(files, wal_path, backend)
+            wal, recovered = _recover(files, wal_path, backend, segment_size)
         else:
-            wal, recovered = _create(files, wal_path, backend, identity_of(config))
+            wal, recovered = _create(files, wal_path, backend, identity_of(config), segment_size)
         return _assemble(config, loop, directory, backend, wal, recovered, end)
     except BaseException:
         if backend is not None:
@@ -127,7 +133,9 @@ def _wal_path(config: ServerConfig, directory: DataDir, files: Files) -> Path:
     return path
 
 
-def _create(files: Files, path: Path, backend: LmdbBackend, identity: Identity) -> tuple[Wal, Recovered]:
+def _create(
+    files: Files, path: Path, backend: LmdbBackend, identity: Identity, segment_size: int
+) -> tuple[Wal, Recovered]:
     index = backend.applied[0]
     if index:
         raise BootRefused(
@@ -139,11 +147,11 @@ def _create(files: Files, path: Path, backend: LmdbBackend, identity: Identity) 
     backend.flush()
     metadata = Metadata(identity.cluster_id, identity.member_id)
     _log.info("made a new data directory", member=f"{identity.member_id:x}", cluster=f"{identity.cluster_id:x}")
-    return Wal.create(files, path, metadata), Recovered(metadata)
+    return Wal.create(files, path, metadata, segment_size=segment_size), Recovered(metadata)
 
 
-def _recover(files: Files, path: Path, backend: LmdbBackend) -> tuple[Wal, Recovered]:
-    wal, recovered = Wal.open(files, path)
+def _recover(files: Files, path: Path, backend: LmdbBackend, segment_size: int) -> tuple[Wal, Recovered]:
+    wal, recovered = Wal.open(files, path, segment_size=segment_size)
     if recovered.torn_bytes:
         _log.warning("the log ended in an unfinished write, which nobody was told of", bytes=recovered.torn_bytes)
     try:

@@ -7,11 +7,15 @@ number somewhere, so the number can be read off the keys.
 
 from __future__ import annotations
 
+from typing import Any
+
 from coord.wire.rpc_pb2 import DeleteRangeRequest, PutRequest, RequestOp, TxnRequest
 
 KINDS = 6
 LARGE_EVERY = 29
 LARGE = 40_000
+LEASE = 77
+"""What every writer's key "single" is attached to."""
 
 
 def value_of(step: int) -> bytes:
@@ -20,18 +24,21 @@ def value_of(step: int) -> bytes:
     return text + b"x" * LARGE if step % LARGE_EVERY == 0 else text
 
 
-def step_in(value: bytes) -> int:
-    return int(value.partition(b":")[0])
+def step_of(value: bytes) -> int:
+    """The step that wrote `value`, -1 if no step writes that."""
+    head = value.partition(b":")[0]
+    step = int(head) if head.isdigit() else -1
+    return step if step > 0 and value == value_of(step) else -1
 
 
-def request(writer: int, step: int) -> dict[str, PutRequest | TxnRequest]:
+def request(writer: int, step: int) -> dict[str, Any]:
     """The proposal of one step."""
     value = value_of(step)
     kind = step % KINDS
     if kind == 0:
         return {"txn": TxnRequest(success=[_put(writer, name, value) for name in (b"a", b"b", b"c")])}
     if kind == 1:
-        return {"put": PutRequest(key=_key(writer, b"single"), value=value)}
+        return {"put": PutRequest(key=_key(writer, b"single"), value=value, lease=LEASE)}
     if kind == 2:
         gone = _delete(writer, b"moving/%d" % (step - KINDS))
         return {"txn": TxnRequest(success=[_put(writer, b"moving/%d" % step, value), gone])}
@@ -46,12 +53,12 @@ def request(writer: int, step: int) -> dict[str, PutRequest | TxnRequest]:
 
 
 class Writer:
-    """The keys of one writer after some number of steps."""
+    """The keys of one writer after some number of steps, with the step that wrote each."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.steps = 0
-        self.keys: dict[bytes, bytes] = {}
+        self.keys: dict[bytes, int] = {}
 
     def advance(self, steps: int) -> None:
         """Do the steps up to and including number `steps`."""
@@ -60,23 +67,23 @@ class Writer:
         self.steps = steps
 
     def _do(self, step: int) -> None:
-        keys, value, kind = self.keys, value_of(step), step % KINDS
+        keys, kind = self.keys, step % KINDS
         if kind == 0:
             for name in (b"a", b"b", b"c"):
-                keys[_key(self.number, name)] = value
+                keys[_key(self.number, name)] = step
         elif kind == 1:
-            keys[_key(self.number, b"single")] = value
+            keys[_key(self.number, b"single")] = step
         elif kind == 2:
-            keys[_key(self.number, b"moving/%d" % step)] = value
+            keys[_key(self.number, b"moving/%d" % step)] = step
             keys.pop(_key(self.number, b"moving/%d" % (step - KINDS)), None)
         elif kind == 3:
-            keys[_key(self.number, b"ring/%d" % (step // KINDS % 7))] = value
+            keys[_key(self.number, b"ring/%d" % (step // KINDS % 7))] = step
         elif kind == 4:
             for key in [key for key in keys if key.startswith(_key(self.number, b"ring/"))]:
                 del keys[key]
-            keys[_key(self.number, b"swept")] = value
+            keys[_key(self.number, b"swept")] = step
         else:
-            keys[_key(self.number, b"chosen")] = value
+            keys[_key(self.number, b"chosen")] = step
 
 
 class Loss(AssertionError):
@@ -101,8 +108,8 @@ class Checker:
             raise Loss(f"writer {writer}: step {step} was acknowledged after {self.acknowledged[writer]}")
         self.acknowledged[writer] = step
 
-    def recovered(self, found: dict[bytes, bytes]) -> None:
-        """A restarted server holds `found`.
+    def recovered(self, found: dict[bytes, int], attached: set[bytes]) -> None:
+        """A restarted server holds `found` (key to step), and its lease has `attached`.
 
         Raises:
             Loss: that is not what some acknowledged and perhaps some later steps leave.
@@ -113,16 +120,17 @@ class Checker:
                 raise Loss(f"a key from nowhere: {key!r}")
         for writer in self.writers:
             self._check(writer, found)
+        leased = {key for key in found if key.endswith(b"/single")}
+        if attached != leased:
+            raise Loss(f"the lease has {sorted(attached)}, but {sorted(leased)} exist")
         self.checked += 1
 
-    def _check(self, writer: Writer, found: dict[bytes, bytes]) -> None:
+    def _check(self, writer: Writer, found: dict[bytes, int]) -> None:
         prefix = b"w%d/" % writer.number
-        mine = {key: value for key, value in found.items() if key.startswith(prefix)}
-        steps = max(map(step_in, mine.values()), default=0)
-        if steps < self.acknowledged[writer.number]:
-            raise Loss(
-                f"writer {writer.number}: step {self.acknowledged[writer.number]} was acknowledged, {steps} found"
-            )
+        mine = {key: step for key, step in found.items() if key.startswith(prefix)}
+        steps, told = max(mine.values(), default=0), self.acknowledged[writer.number]
+        if steps < told:
+            raise Loss(f"writer {writer.number}: step {told} was acknowledged, but only {steps} are there")
         writer.advance(steps)
         if mine != writer.keys:
             differing = sorted(key for key in mine.keys() | writer.keys.keys() if mine.get(key) != writer.keys.get(key))
