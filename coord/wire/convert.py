@@ -1,0 +1,275 @@
+"""Values and operations to and from protobuf messages, with the client's namespace put on and taken off.
+
+Every function that takes `namespace` expects keys below it on one side and above it on the other. No policy here: no
+defaults, no checks, no retries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from coord.errors import ServerBug
+from coord.keys import namespaced
+from coord.model import (
+    DeleteResult,
+    Header,
+    KeyValue,
+    LeaseGrant,
+    LeaseInfo,
+    Member,
+    PutResult,
+    RangeResult,
+    ServerStatus,
+    TxnResult,
+)
+from coord.ops import Attribute, Compare, Delete, Get, Op, Put, Txn
+from coord.wire import mvcc_pb2, rpc_pb2
+
+Result = PutResult | DeleteResult | RangeResult | TxnResult
+
+_OPERAND = {
+    Attribute.VERSION: "version",
+    Attribute.CREATE: "create_revision",
+    Attribute.MOD: "mod_revision",
+    Attribute.VALUE: "value",
+    Attribute.LEASE: "lease",
+}
+
+
+def range_request(op: Get, namespace: bytes = b"") -> rpc_pb2.RangeRequest:
+    """The message for a read."""
+    key, end = namespaced(namespace, op.key, op.range_end)
+    return rpc_pb2.RangeRequest(
+        key=key,
+        range_end=end,
+        limit=op.limit,
+        revision=op.revision,
+        sort_order=op.order.value,  # type: ignore[arg-type]  # the enums carry the wire's numbers
+        sort_target=op.target.value,  # type: ignore[arg-type]  # as above
+        serializable=op.serializable,
+        keys_only=op.keys_only,
+        count_only=op.count_only,
+        min_mod_revision=op.min_mod_revision,
+        max_mod_revision=op.max_mod_revision,
+        min_create_revision=op.min_create_revision,
+        max_create_revision=op.max_create_revision,
+    )
+
+
+def put_request(op: Put, namespace: bytes = b"") -> rpc_pb2.PutRequest:
+    """The message for a write."""
+    return rpc_pb2.PutRequest(
+        key=namespace + op.key,
+        value=op.value,
+        lease=op.lease,
+        prev_kv=op.previous,
+        ignore_value=op.ignore_value,
+        ignore_lease=op.ignore_lease,
+    )
+
+
+def delete_request(op: Delete, namespace: bytes = b"") -> rpc_pb2.DeleteRangeRequest:
+    """The message for a deletion."""
+    key, end = namespaced(namespace, op.key, op.range_end)
+    return rpc_pb2.DeleteRangeRequest(key=key, range_end=end, prev_kv=op.previous)
+
+
+def compare_message(op: Compare, namespace: bytes = b"") -> rpc_pb2.Compare:
+    """The message for one condition."""
+    key, end = namespaced(namespace, op.key, op.range_end)
+    made = rpc_pb2.Compare(
+        result=op.relation.value,  # type: ignore[arg-type]  # the enums carry the wire's numbers
+        target=op.attribute.value,  # type: ignore[arg-type]  # as above
+        key=key,
+        range_end=end,
+    )
+    setattr(made, _OPERAND[op.attribute], op.operand)
+    return made
+
+
+def txn_request(op: Txn, namespace: bytes = b"") -> rpc_pb2.TxnRequest:
+    """The message for a transaction."""
+    return rpc_pb2.TxnRequest(
+        compare=[compare_message(c, namespace) for c in op.compares],
+        success=[_request_op(o, namespace) for o in op.then],
+        failure=[_request_op(o, namespace) for o in op.otherwise],
+    )
+
+
+def _request_op(op: Op, namespace: bytes) -> rpc_pb2.RequestOp:
+    if isinstance(op, Put):
+        return rpc_pb2.RequestOp(request_put=put_request(op, namespace))
+    if isinstance(op, Get):
+        return rpc_pb2.RequestOp(request_range=range_request(op, namespace))
+    if isinstance(op, Delete):
+        return rpc_pb2.RequestOp(request_delete_range=delete_request(op, namespace))
+    return rpc_pb2.RequestOp(request_txn=txn_request(op, namespace))
+
+
+def header(message: rpc_pb2.ResponseHeader) -> Header:
+    """Where an answer comes from."""
+    return Header(message.cluster_id, message.member_id, message.revision, message.raft_term)
+
+
+def key_value(message: mvcc_pb2.KeyValue, namespace: bytes = b"") -> KeyValue:
+    """One key, its namespace taken off."""
+    return KeyValue(
+        message.key[len(namespace) :],
+        message.value,
+        message.create_revision,
+        message.mod_revision,
+        message.version,
+        message.lease,
+    )
+
+
+def key_values(messages: Iterable[mvcc_pb2.KeyValue], namespace: bytes = b"") -> tuple[KeyValue, ...]:
+    """Several keys, their namespace taken off."""
+    strip = len(namespace)
+    return tuple(
+        [KeyValue(m.key[strip:], m.value, m.create_revision, m.mod_revision, m.version, m.lease) for m in messages]
+    )
+
+
+def range_result(message: rpc_pb2.RangeResponse, namespace: bytes = b"") -> RangeResult:
+    """Answer to a read."""
+    return RangeResult(header(message.header), key_values(message.kvs, namespace), message.more, message.count)
+
+
+def put_result(message: rpc_pb2.PutResponse, namespace: bytes = b"") -> PutResult:
+    """Answer to a write."""
+    previous = key_value(message.prev_kv, namespace) if message.HasField("prev_kv") else None
+    return PutResult(header(message.header), previous)
+
+
+def delete_result(message: rpc_pb2.DeleteRangeResponse, namespace: bytes = b"") -> DeleteResult:
+    """Answer to a deletion."""
+    return DeleteResult(header(message.header), message.deleted, key_values(message.prev_kvs, namespace))
+
+
+def txn_result(message: rpc_pb2.TxnResponse, namespace: bytes = b"") -> TxnResult:
+    """Answer to a transaction.
+
+    Raises:
+        ServerBug: a result is of no known kind.
+    """
+    results = tuple([_result(r, namespace) for r in message.responses])
+    return TxnResult(header(message.header), message.succeeded, results)
+
+
+def _result(message: rpc_pb2.ResponseOp, namespace: bytes) -> Result:
+    kind = message.WhichOneof("response")
+    if kind == "response_put":
+        return put_result(message.response_put, namespace)
+    if kind == "response_range":
+        return range_result(message.response_range, namespace)
+    if kind == "response_delete_range":
+        return delete_result(message.response_delete_range, namespace)
+    if kind == "response_txn":
+        return txn_result(message.response_txn, namespace)
+    raise ServerBug("a transaction's answer holds a result without content")
+
+
+def compact_request(revision: int, physical: bool) -> rpc_pb2.CompactionRequest:
+    """Drop what was overwritten before `revision`."""
+    return rpc_pb2.CompactionRequest(revision=revision, physical=physical)
+
+
+def grant_request(ttl: int, lease: int) -> rpc_pb2.LeaseGrantRequest:
+    """Ask for a lease; id 0 lets the server choose."""
+    return rpc_pb2.LeaseGrantRequest(TTL=ttl, ID=lease)
+
+
+def lease_grant(message: rpc_pb2.LeaseGrantResponse | rpc_pb2.LeaseKeepAliveResponse) -> LeaseGrant:
+    """The lease as granted or renewed."""
+    return LeaseGrant(message.ID, message.TTL, header(message.header))
+
+
+def revoke_request(lease: int) -> rpc_pb2.LeaseRevokeRequest:
+    """End a lease and delete its keys."""
+    return rpc_pb2.LeaseRevokeRequest(ID=lease)
+
+
+def keep_alive_request(lease: int) -> rpc_pb2.LeaseKeepAliveRequest:
+    """Renew a lease."""
+    return rpc_pb2.LeaseKeepAliveRequest(ID=lease)
+
+
+def time_to_live_request(lease: int, keys: bool) -> rpc_pb2.LeaseTimeToLiveRequest:
+    """Ask how long a lease has left."""
+    return rpc_pb2.LeaseTimeToLiveRequest(ID=lease, keys=keys)
+
+
+def lease_info(message: rpc_pb2.LeaseTimeToLiveResponse, namespace: bytes = b"") -> LeaseInfo:
+    """A lease as the server sees it; keys outside the namespace are not shown."""
+    strip = len(namespace)
+    keys = tuple([k[strip:] for k in message.keys if k.startswith(namespace)])
+    return LeaseInfo(message.ID, message.TTL, message.grantedTTL, keys)
+
+
+def leases_request() -> rpc_pb2.LeaseLeasesRequest:
+    """Ask for all lease ids."""
+    return rpc_pb2.LeaseLeasesRequest()
+
+
+def lease_ids(message: rpc_pb2.LeaseLeasesResponse) -> tuple[int, ...]:
+    """All lease ids."""
+    return tuple([lease.ID for lease in message.leases])
+
+
+def members_request(linearizable: bool) -> rpc_pb2.MemberListRequest:
+    """Ask for the members."""
+    return rpc_pb2.MemberListRequest(linearizable=linearizable)
+
+
+def member(message: rpc_pb2.Member) -> Member:
+    """One member."""
+    return Member(message.ID, message.name, tuple(message.peerURLs), tuple(message.clientURLs), message.isLearner)
+
+
+def members(message: Any) -> tuple[Member, ...]:
+    """The members in any answer of the cluster service."""
+    return tuple([member(m) for m in message.members])
+
+
+def member_add_request(peer_urls: Sequence[str], learner: bool) -> rpc_pb2.MemberAddRequest:
+    """Add a member."""
+    return rpc_pb2.MemberAddRequest(peerURLs=peer_urls, isLearner=learner)
+
+
+def member_remove_request(member_id: int) -> rpc_pb2.MemberRemoveRequest:
+    """Remove a member."""
+    return rpc_pb2.MemberRemoveRequest(ID=member_id)
+
+
+def member_promote_request(member_id: int) -> rpc_pb2.MemberPromoteRequest:
+    """Make a learner a voting member."""
+    return rpc_pb2.MemberPromoteRequest(ID=member_id)
+
+
+def status_request() -> rpc_pb2.StatusRequest:
+    """Ask an endpoint about itself."""
+    return rpc_pb2.StatusRequest()
+
+
+def server_status(message: rpc_pb2.StatusResponse, endpoint: str) -> ServerStatus:
+    """What an endpoint says of itself."""
+    return ServerStatus(
+        header(message.header),
+        endpoint,
+        message.version,
+        message.dbSize,
+        message.dbSizeInUse,
+        message.leader,
+        message.raftIndex,
+        message.raftTerm,
+        message.raftAppliedIndex,
+        tuple(message.errors),
+        message.isLearner,
+    )
+
+
+def authenticate_request(user: str, password: str) -> rpc_pb2.AuthenticateRequest:
+    """Ask for a token."""
+    return rpc_pb2.AuthenticateRequest(name=user, password=password)
