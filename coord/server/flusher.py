@@ -89,6 +89,8 @@ class Flusher:
 
     def relieve(self) -> None:
         """Called after each slice of applied entries: flush early if much waits."""
+        if self._purge_early:
+            self._note(self._backend.applied)
         if not self._running and self._backend.pending_bytes > PRESSURE_BYTES and not self._full:
             self.flush()
 
@@ -96,8 +98,6 @@ class Flusher:
         """Begin a flush of all that is sealed, unless one runs or nothing waits."""
         if self._running:
             return
-        if self._purge_early:
-            self._note(self._backend.applied)
         job = self._backend.begin_flush()
         if job is None:
             return
