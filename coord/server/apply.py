@@ -94,7 +94,8 @@ class StateMachine:
         return handler(getattr(envelope, kind))
 
     def _put(self, request: pb.PutRequest) -> pb.PutResponse:
-        self._writer.check_put(request)
+        self._writer.check_lease(request)
+        self._writer.check_existing(request)
         previous = self._writer.put(request)
         self.store.commit()
         response = pb.PutResponse.FromString(self.header_field())

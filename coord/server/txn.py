@@ -79,8 +79,8 @@ class Transactions:
             return compare.target != Compare.VALUE and _satisfies(compare.result, 0, operand)
         return all(_satisfies(compare.result, stored, operand) for stored in self._stored(compare.target, keys))
 
-    def _operand(self, compare: pb.Compare) -> int | bytes | None:
-        """What is compared with; another member of the oneof than the target's reads as zero, as in etcd."""
+    def _operand(self, compare: pb.Compare) -> int | bytes:
+        """What is compared with; zero if the request sets another member of the oneof, or the target is unknown."""
         match compare.target:
             case Compare.VERSION:
                 return compare.version
@@ -93,9 +93,9 @@ class Transactions:
             case Compare.LEASE:
                 return compare.lease
             case _:
-                return None
+                return 0
 
-    def _stored(self, target: int, keys: list[bytes]) -> Iterator[int | bytes | None]:
+    def _stored(self, target: int, keys: list[bytes]) -> Iterator[int | bytes]:
         store = self._store
         for key in keys:
             match target:
@@ -110,22 +110,20 @@ class Transactions:
                 case Compare.LEASE:
                     yield self._lessor.lease_of(key)
                 case _:
-                    yield None
+                    yield 0
 
     # --- check
 
     def _check(self, path: Path) -> None:
-        nested = iter(path.nested)
-        for operation in path.operations:
-            match operation.WhichOneof("request"):
-                case "request_range":
-                    self._check_revision(operation.request_range.revision)
-                case "request_put":
-                    self._writer.check_put(operation.request_put)
-                case "request_txn":
-                    self._check(next(nested))
-                case _:
-                    pass
+        """All puts of the path first, then all its reads: with two things wrong, clients see etcd's choice."""
+        for operation in _flatten(path):
+            if operation.WhichOneof("request") == "request_put":
+                # The other way round than for a put of its own; etcd's choice as well.
+                self._writer.check_existing(operation.request_put)
+                self._writer.check_lease(operation.request_put)
+        for operation in _flatten(path):
+            if operation.WhichOneof("request") == "request_range":
+                self._check_revision(operation.request_range.revision)
 
     def _check_revision(self, revision: int) -> None:
         """Unlike in a request of its own, a negative revision is compared as a number here."""
@@ -173,7 +171,17 @@ class Transactions:
         response.header.revision = self._store.seen_revision
 
 
-def _satisfies(result: int, stored: int | bytes | None, operand: int | bytes | None) -> bool:
+def _flatten(path: Path) -> Iterator[pb.RequestOp]:
+    """Every operation of a path in the order of execution, nested transactions replaced by theirs."""
+    nested = iter(path.nested)
+    for operation in path.operations:
+        if operation.WhichOneof("request") == "request_txn":
+            yield from _flatten(next(nested))
+        else:
+            yield operation
+
+
+def _satisfies(result: int, stored: int | bytes, operand: int | bytes) -> bool:
     """One comparison; a result number that does not exist is always satisfied, as in etcd."""
     match result:
         case Compare.EQUAL:

@@ -11,20 +11,27 @@ from coord.wire import rpc_pb2 as pb
 
 
 class Writer:
-    """Puts and deletes; `check_put` is asked for all writes of a request before the first of them."""
+    """Puts and deletes; the checks are asked for all puts of a request before the first of them is done."""
 
     def __init__(self, store: Store, lessor: Lessor) -> None:
         self._store = store
         self._lessor = lessor
 
-    def check_put(self, request: pb.PutRequest) -> None:
-        """Refuse a put that cannot be done.
+    def check_lease(self, request: pb.PutRequest) -> None:
+        """Refuse a put whose lease does not exist.
 
         Raises:
-            Refused: its lease does not exist; it wants to keep the value or lease of a key that does not exist.
+            Refused: LEASE_NOT_FOUND.
         """
         if request.lease:
             self._lessor.check(request.lease)
+
+    def check_existing(self, request: pb.PutRequest) -> None:
+        """Refuse a put that wants to keep the value or lease of a key that does not exist.
+
+        Raises:
+            Refused: KEY_NOT_FOUND.
+        """
         if (request.ignore_value or request.ignore_lease) and request.key not in self._store.index.live:
             raise Refused(KEY_NOT_FOUND)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from heapq import merge
+from importlib import import_module
 from itertools import islice
 from typing import Final
 
@@ -43,11 +44,11 @@ def crc32c(crc: int, data: bytes) -> int:
 
 def _fastest() -> Callable[[int, bytes], int]:
     try:
-        from google_crc32c import extend  # an optional dependency: a gigabyte a second
+        module = import_module("google_crc32c")  # an optional dependency: a gigabyte a second
     except ImportError:
         return crc32c
-    fast: Callable[[int, bytes], int] = extend
-    return fast
+    extend: Callable[[int, bytes], int] = module.extend
+    return extend
 
 
 _extend: Final = _fastest()
@@ -59,10 +60,7 @@ def steps(store: Store, revision: int) -> Generator[None, None, int]:
     compacted = store.compacted
     # Pinned at the mark and not at `revision`: what lies between them is hashed too, and a compaction must not take it.
     with store.pinned(max(compacted, 0)):
-        runs: list[list[bytes]] = []
-        for run in _kept(store, min(compacted, revision), revision):
-            runs.append(run)
-            yield
+        runs = yield from _kept(store, compacted, revision)
         ordered = merge(*runs)
         while part := list(islice(ordered, SLICE)):
             for stored, record in zip(part, store.fetch_many(part), strict=True):
@@ -76,15 +74,30 @@ def steps(store: Store, revision: int) -> Generator[None, None, int]:
     return crc
 
 
-def _kept(store: Store, up_to: int, revision: int) -> Iterator[list[bytes]]:
+def _kept(store: Store, compacted: int, revision: int) -> Generator[None, None, list[list[bytes]]]:
     """Revision keys up to the compact mark that a compaction at `revision` would keep too, in sorted runs.
 
-    So members agree whether or not they have dropped the others yet. A tombstone is never kept.
+    So members agree whether or not they have dropped the others yet. A tombstone is never kept. If nothing at all lives
+    at `revision`, etcd skips nothing: then it is what the last compaction kept.
     """
-    if up_to <= 0:
-        return
+    if min(compacted, revision) <= 0:
+        return []
+    any_lives = False
+    runs: list[list[bytes]] = []
+    for found in _alive(store, revision):
+        any_lives = any_lives or bool(found)
+        runs.append(sorted(stored for stored in found if main_of(stored) <= compacted))
+        yield
+    if not any_lives:
+        for found in _alive(store, compacted):
+            runs.append(sorted(found))
+            yield
+    return runs
+
+
+def _alive(store: Store, revision: int) -> Iterator[list[bytes]]:
+    """The revision keys of what exists at `revision`, a slice of keys at a time."""
     cursor = b""
     while keys := store.index.known(cursor, None, SLICE):
         cursor = keys[-1] + b"\0"
-        found = (store.index.find(key, revision) for key in keys)
-        yield sorted(stored for stored in found if stored is not None and main_of(stored) <= up_to)
+        yield [stored for key in keys if (stored := store.index.find(key, revision)) is not None]
