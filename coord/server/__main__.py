@@ -37,7 +37,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         return 2
     except ConfigError as error:
         handlers = logs.configure("info", "json", ("default",))
-        logs.logger(__name__).error("failed to verify flags", error=str(error))
+        logs.logger(logs.ROOT).error("failed to verify flags", error=str(error))
         logs.release(handlers)
         return 1
     # Late, so that --version and mistakes are answered without loading gRPC.
