@@ -13,6 +13,7 @@ import os
 import random
 import shutil
 import threading
+import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ class _Node:
     def __init__(self, hidden: str | None, descriptor: int) -> None:
         self.hidden = hidden  # its name on the disk until its directory is synced
         self.descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)  # a replaced or unlinked file lives as long as somebody holds it
         self.pending: list[tuple[int, bytes]] = []  # unsynced writes, oldest first
         self.size: int | None = None  # unsynced preallocation
 
@@ -110,7 +112,6 @@ class LossyFiles:
             for view in self._views.values():
                 for node in filter(None, view.values()):
                     _keep_first(node, keep)
-                    os.close(node.descriptor)
             self._views.clear()
         return LossyFiles(skip=self._skip)
 
