@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import grpc
 
@@ -42,14 +42,6 @@ OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
 )
 
 
-class RpcFailure(Protocol):
-    """What both kinds of grpc errors can be asked."""
-
-    def code(self) -> grpc.StatusCode | None: ...
-
-    def details(self) -> str | None: ...
-
-
 def target(endpoint: Endpoint) -> str:
     """The endpoint in gRPC's words."""
     return endpoint.address
@@ -71,12 +63,15 @@ def credentials(tls: Tls | None) -> grpc.ChannelCredentials:
     return (tls or Tls()).credentials()
 
 
-def status_of(error: RpcFailure) -> Status:
-    """Code and text of a failed call."""
+def is_failure(error: BaseException) -> bool:
+    """True if a call or stream of grpc ended with this."""
+    return isinstance(error, grpc.RpcError)
+
+
+def failure(error: BaseException, endpoint: Endpoint) -> Failure:
+    """What grpc raised, as a value. A stream ended by its channel's close may raise what carries no status."""
+    if not isinstance(error, grpc.RpcError):
+        return Failure(Status(statuses.CANCELLED, str(error)), endpoint, True, error)
     code = error.code()
-    return Status(statuses.UNKNOWN if code is None else int(code.value[0]), error.details() or "")
-
-
-def failure(error: RpcFailure, endpoint: Endpoint) -> Failure:
-    """A failed call as a value."""
-    return Failure(status_of(error), endpoint, True, error if isinstance(error, BaseException) else None)
+    status = Status(statuses.UNKNOWN if code is None else int(code.value[0]), error.details() or "")
+    return Failure(status, endpoint, True, error)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import tenacity
 
 from coord.client import channel, fork
-from coord.client.core import Again, Core, Failed, Pending, Settings
+from coord.client.core import Again, Core, Failed, Pending, Settings, Stream, asked_for
 from coord.client.history import History
 from coord.client.retry import Failure
 from coord.client.urls import Endpoint
@@ -24,19 +24,7 @@ from coord.errors import ClosedError, CoordError
 from coord.wire import convert, methods, status
 from coord.wire.methods import Method
 
-
-class Stream(NamedTuple):
-    """An open stream.
-
-    Attributes:
-        call: iterate over it for responses; `cancel` ends it.
-        endpoint: where it goes.
-        login_generation: of the token it was opened with.
-    """
-
-    call: Any
-    endpoint: Endpoint
-    login_generation: int
+__all__ = ["BlockingConnection", "Stream"]
 
 
 class _Line:
@@ -159,7 +147,7 @@ class BlockingConnection:
         except Again as again:
             self._pause(again.delay)
         repeat = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(Again), wait=_asked_for, sleep=self._pause, reraise=True
+            retry=tenacity.retry_if_exception_type(Again), wait=asked_for, sleep=self._pause, reraise=True
         )
         return repeat(self._attempt, pending)
 
@@ -208,24 +196,17 @@ class BlockingConnection:
 
         The endpoint rests if it was its fault, a token that was refused is dropped.
         """
-        if self.core.closed:
-            made: CoordError = ClosedError("the client was closed")
-        elif isinstance(error, grpc.RpcError):
-            made = self.core.stream_failed(channel.failure(error, stream.endpoint), stream.login_generation)
-            self._forget_ready(stream.endpoint)
-        elif isinstance(error, CoordError):
-            return error
-        else:
-            raise error
-        made.__cause__ = error
+        made = self.core.stream_broke(stream, error)
+        line = self._lines.get(stream.endpoint)
+        if line is not None:
+            line.ready = False
         return made
 
     def stream_worked(self, stream: Stream) -> None:
         """Take note that something came from a stream."""
         line = self._lines.get(stream.endpoint)
-        if line is not None and not line.ready:
-            line.ready = True
-            self.core.worked(stream.endpoint)
+        if line is not None:
+            self._worked(line)
 
     def close(self) -> None:
         """Close; calls under way end with `ClosedError`. May be called twice and from any thread."""
@@ -300,11 +281,6 @@ class BlockingConnection:
                 line = self._lines[endpoint] = _Line(endpoint, self.core.settings)
             return line
 
-    def _forget_ready(self, endpoint: Endpoint) -> None:
-        line = self._lines.get(endpoint)
-        if line is not None:
-            line.ready = False
-
     def _connect(self, line: _Line, pending: Pending) -> None:
         """Ask something harmless first, so that a request that gets no answer was not the one that met a dead server.
 
@@ -362,9 +338,3 @@ class BlockingConnection:
     def _pause(self, seconds: float) -> None:
         if self._closing.wait(seconds):
             raise ClosedError("the client was closed during the call")
-
-
-def _asked_for(state: tenacity.RetryCallState) -> float:
-    """The delay that the failed attempt asked for."""
-    error = None if state.outcome is None else state.outcome.exception()
-    return error.delay if isinstance(error, Again) else 0.0

@@ -11,10 +11,12 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
+
+import tenacity
 
 from coord import statuses
-from coord.client import fork, retry
+from coord.client import channel, fork, retry
 from coord.client.credentials import Login
 from coord.client.endpoints import Endpoints
 from coord.client.history import History, Mark
@@ -50,7 +52,7 @@ class Settings:
             raise UsageError("a password needs a user")
 
 
-class Again(Exception):  # noqa: N818 - a request to the repeat loop, never seen by users
+class Again(Exception):
     """An attempt failed and another one is due after `delay` seconds."""
 
     def __init__(self, delay: float) -> None:
@@ -58,7 +60,7 @@ class Again(Exception):  # noqa: N818 - a request to the repeat loop, never seen
         self.delay = delay
 
 
-class Failed(Exception):  # noqa: N818 - a message to the connection's loop, never seen by users
+class Failed(Exception):
     """One attempt got no response."""
 
     def __init__(self, failure: Failure) -> None:
@@ -99,6 +101,20 @@ class Pending:
         self.pinned = pinned
         self.linearizable = linearizable
         self.login_generation = 0
+
+
+class Stream(NamedTuple):
+    """An open stream.
+
+    Attributes:
+        call: iterate over it for responses; `cancel` ends it.
+        endpoint: where it goes.
+        login_generation: of the token it was opened with.
+    """
+
+    call: Any
+    endpoint: Endpoint
+    login_generation: int
 
 
 class Core:
@@ -258,6 +274,16 @@ class Core:
             self.endpoint_failed(failure.endpoint)
         return pending.attempts.error(failure, now())
 
+    def stream_broke(self, stream: Stream, error: BaseException) -> CoordError:
+        """The error for a stream that ended with `error`; one that is no failure of a stream is raised as it is."""
+        if isinstance(error, CoordError):
+            return error
+        if not self.closed and not channel.is_failure(error):
+            raise error
+        made = self.stream_failed(channel.failure(error, stream.endpoint), stream.login_generation)
+        made.__cause__ = error
+        return made
+
     def stream_failed(self, failure: Failure, login_generation: int) -> CoordError:
         """The error for a stream that ended; its endpoint rests if it was at fault, its token goes if refused."""
         if self.closed:
@@ -294,3 +320,9 @@ class Core:
     def logged_in(self, token: str) -> None:
         """The server gave a token."""
         self.login.accepted(token, now(), time.time())
+
+
+def asked_for(state: tenacity.RetryCallState) -> float:
+    """The delay that the failed attempt asked for, for tenacity's loop."""
+    error = None if state.outcome is None else state.outcome.exception()
+    return error.delay if isinstance(error, Again) else 0.0
