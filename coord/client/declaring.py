@@ -12,8 +12,7 @@ from functools import partial
 from typing import Final
 
 from coord.client.duties import Backoff, Commit, Duty
-from coord.client.ledger import SERVER_REQUEST_TIMEOUT
-from coord.client.session import REPORT_SLACK, Session, Shared
+from coord.client.session import REPORT_SLACK, SERVER_REQUEST_TIMEOUT, Session, Shared
 from coord.errors import (
     CallTimeout,
     ClosedError,

@@ -292,14 +292,16 @@ class Keeper:
         self._declarations = [each for each in self._declarations if each.stage is not Stage.ENDED]
 
     def _sweep(self) -> None:
-        gone = [each for each in self._sessions if each.phase is Phase.GONE]
-        if not gone:
+        over = [each for each in self._sessions if each.phase in (Phase.LOST, Phase.GONE)]
+        if not over:
             return
         self._sessions = [each for each in self._sessions if each.phase is not Phase.GONE]
-        for session in gone:
-            self._ledger.forget(session)
+        for session in over:
+            if session.phase is Phase.GONE:
+                self._ledger.forget(session)
             if session.wanted and self._closing == _FOREVER:
                 self._asked_for(session.wish).wanted.update(session.wanted)
+                session.wanted.clear()
                 self._shared.wake()
 
     def _run_calls(self) -> None:

@@ -17,11 +17,10 @@ from functools import partial
 from typing import Final
 
 from coord.client.duties import Backoff, Commit, Duty
-from coord.client.session import Phase, Session, Shared
+from coord.client.session import SERVER_REQUEST_TIMEOUT, Phase, Session, Shared
 from coord.errors import CoordError
 from coord.ops import Delete, Txn
 
-SERVER_REQUEST_TIMEOUT = 7.0  # seconds after which an etcd server (5 s + 2 election timeouts) drops a proposal
 WITHDRAW_DEADLINE = 2.0  # seconds for each deletion by the keeper
 BATCH_LIMIT = 64  # deletions in one transaction; etcd refuses more than 128 operations
 

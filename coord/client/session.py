@@ -15,12 +15,22 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from coord.client.duties import Backoff, Duty, Grant, Renew, Revoke
-from coord.errors import ClosedError, CoordError, LeaseExists, LeaseLost, LeaseNotFound, RequestRefused, SpaceExceeded
+from coord.errors import (
+    ClosedError,
+    CoordError,
+    LeaseExists,
+    LeaseLost,
+    LeaseNotFound,
+    OutcomeUnknown,
+    RequestRefused,
+    SpaceExceeded,
+)
 from coord.model import LeaseGrant, LeaseState
 
 MARGIN_SHARE = 0.05  # of the TTL; a clock that runs 5 % fast or slow is broken in ways no lock survives
 MARGIN_LIMIT = 2.0  # seconds
 UNSURE_SHARE = 2 / 3  # of the TTL; the renewal due at half the TTL has then failed for a sixth of it
+SERVER_REQUEST_TIMEOUT = 7.0  # seconds after which an etcd server (5 s + 2 election timeouts) drops a proposal
 REPORT_SLACK = 1.0  # seconds after a duty's deadline in which the shell must have reported it
 
 _FOREVER = float("inf")
@@ -64,6 +74,7 @@ class Session:
         "_cause",
         "_confirming",
         "_deadline",
+        "_grant_until",
         "_lease",
         "_phase",
         "_shared",
@@ -87,6 +98,7 @@ class Session:
         self._attempt = now  # when the next duty is due; while one is under way, when it counts as lost
         self._deadline = -_FOREVER
         self._unsure = -_FOREVER
+        self._grant_until = -_FOREVER  # a grant without an answer may still arrive until then
         self._confirming = False  # the lease exists already, so it is renewed instead of granted
         self._callbacks: dict[object, Callable[[], None]] = {}
         self._backoff = Backoff(first=min(0.1, wish / 20), limit=min(1.0, wish / 8))
@@ -209,8 +221,10 @@ class Session:
     def done(self, duty: Duty, result: object, error: CoordError | None, now: float) -> None:
         """Take the answer of a duty. Answers may come late and out of order."""
         self._judge(now)
+        if isinstance(duty, Grant) and isinstance(error, OutcomeUnknown):
+            self._grant_until = max(self._grant_until, duty.deadline + SERVER_REQUEST_TIMEOUT)
         if isinstance(duty, Revoke):
-            self._revoked(error, now)
+            self._revoked(duty, error, now)
         elif self._phase not in (Phase.ASKED, Phase.LIVE):
             pass  # A late answer proves nothing any more: what is lost stays lost.
         elif error is None and isinstance(result, LeaseGrant):
@@ -249,24 +263,36 @@ class Session:
             self._cause = "refused"
             self._tell(error)
 
-    def _revoked(self, error: CoordError | None, now: float) -> None:
+    def _revoked(self, duty: Revoke, error: CoordError | None, now: float) -> None:
         if self._phase is not Phase.LOST:
             return
         if error is None or isinstance(error, LeaseNotFound):
-            self._phase = Phase.GONE
+            self._bury(duty.sent)
             return
         self.trouble = error
         self._attempt = now + self._backoff.next()
 
     def vanished(self, now: float) -> None:
-        """The server said that it has no such lease; ids are never used again, so this is final.
+        """The server said that it has no such lease.
 
         Who still waits for its grant stays in `wanted`: the keeper asks for another lease on their behalf.
         """
         if self._phase is Phase.LIVE:
             self.lose("expired", now)
         self._cause = self._cause or "expired"
-        self._phase = Phase.GONE
+        self._bury(now)
+
+    def _bury(self, sent: float) -> None:
+        """A request sent at `sent` found no lease, or ended it.
+
+        A grant asked for again after a lost answer may arrive later still and bring the lease back, and a late claim
+        could then put its key under it; so it is revoked once more when no grant can arrive any more.
+        """
+        if sent < self._grant_until:
+            self._phase = Phase.LOST
+            self._attempt = self._grant_until
+        else:
+            self._phase = Phase.GONE
 
     def lose(self, cause: str, now: float) -> None:
         """Make it LOST if it is not yet; the keeper then revokes it."""

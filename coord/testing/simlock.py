@@ -215,15 +215,17 @@ class LockScenario:
             if world.clock.now() > until:
                 raise Violation(f"left behind: {self._left()}")
             world.step()
-        if self._keys():
-            raise Violation(f"keys left behind: {self._keys()}")
+        if self.left_behind:
+            raise Violation(f"keys left behind: {self.left_behind}")
 
     def _judge_programs(self) -> None:
         for program in self.world.programs:
             if program.error is not None and not isinstance(program.error, SimCancelled):
                 raise Violation(f"a program ended with {program.error!r}") from program.error
 
-    def _keys(self) -> list[bytes]:
+    @property
+    def left_behind(self) -> list[bytes]:
+        """Keys in the queue; there must be none once a run has settled."""
         return self.world.server.keys(NAME + b"/")
 
     def _settled(self) -> bool:
@@ -239,7 +241,7 @@ class LockScenario:
 
     def _left(self) -> str:
         tickets = [ticket for client in self.world.clients for ticket in client.keeper.tickets]
-        return f"keys {self._keys()}, tickets {tickets}, messages {len(self.world.net.messages)}"
+        return f"keys {self.left_behind}, tickets {tickets}, messages {len(self.world.net.messages)}"
 
 
 def _proven_until(guard: SimGuard) -> float:

@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from coord.client.inbox import Inbox
-from coord.client.keeping import Keeper
 from coord.client.mailbox import Listen
 from coord.client.port_base import PortBase
 from coord.client.watching import WatchSpec
@@ -62,17 +61,16 @@ class SimPort(PortBase):
         self._client = client
         self._hub = SimHub(world, client)
         self._keeping = client
-        self.closed = False
+
+    @property
+    def closed(self) -> bool:
+        """True once the process is gone."""
+        return self._client.crashed
 
     @property
     def hub(self) -> SimHub:
         """The watches of this client."""
         return self._hub  # type: ignore[return-value]  # the base knows it by its protocol
-
-    @property
-    def keeper(self) -> Keeper:
-        """The keeper of this client."""
-        return self._client.keeper
 
     def now(self) -> float:
         """Seconds on the virtual clock."""
@@ -136,7 +134,8 @@ class SimPort(PortBase):
             message = self._client.send(
                 request, now + PATIENCE if deadline is None else deadline, write, partial(_settle, answer, waiter)
             )
-            await self._answer(message, waiter)
+            while not answer:
+                await self._answer(message, waiter)
             result, error = answer[0]
             if error is None:
                 return result

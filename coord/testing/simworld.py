@@ -172,7 +172,6 @@ class SimClient:
     def crash(self) -> None:
         """The process is gone; what it sent may still arrive."""
         self.crashed = True
-        self.port.closed = True
         for message in [each for each in self._world.net.messages if each.client == self.index]:
             self._world.net.abandon(message)
         for program in self.programs:

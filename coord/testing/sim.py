@@ -1,0 +1,141 @@
+"""Runs simulations: ``python -m coord.testing.sim lock --schedules 100000 --jobs 2``.
+
+Each schedule is one seed; a failure prints the seed and the command that repeats it. Schedules are told apart by the
+hash of their decisions, so the same schedule met twice counts once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import multiprocessing
+import random
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from coord.testing.choices import RandomChoices
+from coord.testing.simlock import LockScenario, Shape
+from coord.testing.simworld import Faults
+
+CHUNK = 250  # schedules for one message between processes
+SHOWN = 5  # failures told in full
+
+Build = Callable[[int], LockScenario]
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a number of schedules added up to."""
+
+    schedules: int = 0
+    steps: int = 0
+    entered: int = 0
+    timeouts: int = 0
+    leaked: int = 0
+    traces: set[int] = field(default_factory=set)
+    failures: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, other: Totals) -> None:
+        """Count these too."""
+        self.schedules += other.schedules
+        self.steps += other.steps
+        self.entered += other.entered
+        self.timeouts += other.timeouts
+        self.leaked += other.leaked
+        self.traces |= other.traces
+        self.failures += other.failures
+
+    def __str__(self) -> str:
+        return (
+            f"{self.schedules} schedules, {len(self.traces)} distinct, {self.steps} steps, {self.entered} entries, "
+            f"{self.timeouts} time-outs, {len(self.failures)} violations, {self.leaked} leaked keys"
+        )
+
+
+def lock_scenario(seed: int, **changes: Any) -> LockScenario:
+    """The lock under the shape and the faults that belong to this seed."""
+    chance = random.Random(~seed)
+    shape = Shape(
+        programs=chance.choice(((1, 1, 1), (1, 1), (2, 1), (1, 1, 1, 1), (2,))),
+        cycles=chance.choice((1, 1, 2)),
+        hold=chance.choice((0.0, 0.0, 1.0, 12.0)),
+        limit=chance.choice((None, None, None, 3.0, 30.0, 0)),
+    )
+    faults = Faults(revoke=chance.choice((0, 0, 2)))
+    return LockScenario(RandomChoices(seed), shape, faults=faults, budget=chance.randrange(6), **changes)
+
+
+SCENARIOS: dict[str, Build] = {"lock": lock_scenario}
+
+
+def run_one(build: Build, seed: int, totals: Totals) -> None:
+    """Run the schedule of one seed and count it."""
+    scenario = build(seed)
+    try:
+        scenario.run()
+    except Exception:  # noqa: BLE001  # whatever a schedule ends with is its result
+        totals.failures.append((seed, traceback.format_exc()))
+        totals.leaked += len(scenario.left_behind)
+    totals.schedules += 1
+    totals.steps += scenario.world.steps
+    totals.entered += len(scenario.entered)
+    totals.timeouts += scenario.timeouts
+    totals.traces.add(scenario.world.choices.trace)
+
+
+def run_many(build: Build, seeds: range) -> Totals:
+    """Run the schedules of these seeds in this process."""
+    totals = Totals()
+    # A world is one large cycle; freeing it at once would cost more than running it.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        for position, seed in enumerate(seeds):
+            run_one(build, seed, totals)
+            if position % 50 == 49:
+                gc.collect()
+    finally:
+        if was_enabled:
+            gc.enable()
+    return totals
+
+
+def _chunk(job: tuple[str, int, int]) -> Totals:
+    name, first, count = job
+    return run_many(SCENARIOS[name], range(first, first + count))
+
+
+def run(name: str, *, schedules: int, seed: int = 0, jobs: int = 1) -> Iterator[Totals]:
+    """Run `schedules` schedules from `seed` on; yields the totals of each chunk."""
+    work = [(name, first, min(CHUNK, seed + schedules - first)) for first in range(seed, seed + schedules, CHUNK)]
+    if jobs == 1:
+        yield from map(_chunk, work)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(_chunk, work)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m coord.testing.sim", description=__doc__)
+    parser.add_argument("scenario", choices=sorted(SCENARIOS))
+    parser.add_argument("--schedules", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0, help="first seed")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    options = parser.parse_args(arguments)
+    began = time.monotonic()
+    totals = Totals()
+    for part in run(options.scenario, schedules=options.schedules, seed=options.seed, jobs=options.jobs):
+        totals.add(part)
+    for failed, text in sorted(totals.failures)[:SHOWN]:
+        print(f"seed {failed}: python -m coord.testing.sim {options.scenario} --schedules 1 --seed {failed}\n{text}")
+    print(f"{options.scenario}: {totals}, {time.monotonic() - began:.1f} s")
+    return 1 if totals.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
