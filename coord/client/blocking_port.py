@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable
 from typing import TypeVar
@@ -33,6 +34,8 @@ class BlockingPort(PortBase):
         self._connection = connection
         self._namespace = namespace
         self._closing = Bell()
+        self._stop: Bell | None = None
+        self._whole: BlockingPort | None = None  # keeps alive whom this is a twin of, and with it the leases
         settings = connection.core.settings
         hub = BlockingHub(connection, namespace=namespace, authenticated=settings.user is not None)
         self._hub: BlockingHub = hub
@@ -50,11 +53,25 @@ class BlockingPort(PortBase):
         self._keeper.close()
         self._hub.close()
 
+    def scoped(self, stop: Bell) -> BlockingPort:
+        """The same port for one background program: what waits on it also ends when `stop` rings."""
+        twin = copy.copy(self)
+        twin._stop = stop
+        twin._whole = self
+        return twin
+
+    @property
+    def closed(self) -> bool:
+        """True once the client is being closed."""
+        return self._closing.rung
+
     async def range(self, request: Get, *, deadline: float | None) -> RangeResult:
         """See `coord.port.Port.range`."""
+        self._check(None)
         return self._ask(calls.fetch(request, self._namespace), deadline)
 
     async def _commit(self, request: Txn, *, deadline: float | None) -> TxnResult:
+        self._check(None)
         return self._ask(calls.txn(request, self._namespace), deadline)
 
     async def _delete(self, key: bytes, deadline: float) -> None:
@@ -84,6 +101,8 @@ class BlockingPort(PortBase):
         forget = [listen(box.post)]
         try:
             forget.append(self._closing.listen(box.post))
+            if self._stop is not None:
+                forget.append(self._stop.listen(box.post))
             if session is not None:
                 forget.append(session.on_lost(box.post))
             return self._loop(box, attempt, until, session)
@@ -107,5 +126,7 @@ class BlockingPort(PortBase):
     def _check(self, session: Session | None) -> None:
         if self._closing.rung:
             raise ClosedError("the client was closed")
+        if self._stop is not None and self._stop.rung:
+            raise ClosedError("the background program was stopped")
         if session is not None:
             session.check()

@@ -208,6 +208,10 @@ class KeeperThread:
         self._core.stop(seconds, on_end)
         return running
 
+    def join(self, seconds: float) -> bool:
+        """Wait for the thread's end; True if there is none."""
+        return self._core.join(seconds)
+
     def close(self, *, seconds: float = CLOSE_SECONDS) -> None:
         """Revoke the leases and end the thread, in not much more than `seconds`; again is harmless."""
         self.begin_close(seconds=seconds)

@@ -108,6 +108,11 @@ class PortBase:
     # --- the port
 
     @property
+    def closed(self) -> bool:
+        """True once the client is being closed."""
+        raise AssertionError("brought by the subclass")
+
+    @property
     def keeper(self) -> Keeper:
         """The client's keeper: sessions, tickets and declarations as they stand."""
         return self._keeping.machine
