@@ -79,6 +79,7 @@ class Member:
         replica.scrubbed = self._scrubber.scrubbed
         replica.after_apply.append(self._scrubber.check)
         watching = CatchUp(loop, state.watch_hub, replica.fatal)
+        replica.no_space = self.raise_no_space
         self._timers = [
             Periodic(loop, TICK, self.pauses.tick, replica.fatal),
             Periodic(loop, SCAN_SECONDS, self._expiry.scan, replica.fatal),

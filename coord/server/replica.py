@@ -77,6 +77,7 @@ class Replica:
         after_apply: called on the loop after each slice of applied entries, with everything sealed and answered.
         lagging: asked before each proposal; True pushes back because the backend cannot keep up.
         over_quota: asked with each proposal's body; True refuses it for lack of space.
+        no_space: told of each request that is refused because only reserved disk space is left.
         scrubbed: a pending for the moment when nothing is left of what a compaction at a revision drops.
         applied: index of the entry applied last.
     """
@@ -102,6 +103,7 @@ class Replica:
         self.after_apply: list[Callable[[], None]] = []
         self.lagging: Callable[[], bool] = _never
         self.over_quota: Callable[[dict[str, Any]], bool] | None = None
+        self.no_space: Callable[[], None] = _nothing
         self.scrubbed: Callable[[int], Pending[None]] = _at_once
         self.started = False
         self.applied, self._applied_term = applied
@@ -194,6 +196,7 @@ class Replica:
         if self._queued_bytes + self._writing_bytes > self.limits.queued_bytes or self.lagging():
             raise self._refusal(TOO_MANY_REQUESTS)
         if self._journal.low_space and _FITS_THE_RESERVE.isdisjoint(body):
+            self.no_space()
             raise self._refusal(NO_SPACE)
         if self.over_quota is not None and self.over_quota(body):
             raise self._refusal(NO_SPACE)
@@ -402,6 +405,10 @@ class Replica:
 
 def _never() -> bool:
     return False
+
+
+def _nothing() -> None:
+    """Where nobody wants to be told."""
 
 
 def _at_once(_: int) -> Pending[None]:

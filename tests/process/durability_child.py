@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import logging
 import os
 import sys
 from functools import partial
@@ -52,6 +53,7 @@ def recovered(state: StateMachine, backend: Backend) -> dict[str, Any]:
         "attached": [key.decode() for key in attached],
         "digest": digest(backend),
         "revision": state.revision,
+        "alarms": [alarm.alarm for alarm in state.alarms.get()],
     }
 
 
@@ -70,7 +72,7 @@ class Writer:
             try:
                 pending = self._member.replica.propose(**request(self._number, self._step + 1))
             except Refused as refused:
-                tell(f"R {self._number} {refused.status.text}")
+                self._refused(refused)
                 self._loop.call_later(0.01, self.go)
                 return
             self._step += 1
@@ -83,6 +85,13 @@ class Writer:
         if pending.error is None:
             tell(f"A {self._number} {step}")
             self._loop.call_soon(self.go)
+        else:
+            # By the log, and so will be all steps behind it: this writer is at its end.
+            self._refused(pending.error)
+
+    def _refused(self, error: BaseException) -> None:
+        alarmed = " (alarm is set)" if self._member.state.alarms.get() else ""
+        tell(f"R {self._number} {error}{alarmed}")
 
 
 async def compact(member: Member) -> None:
@@ -129,6 +138,7 @@ def main() -> None:
     parser.add_argument("--segment-size", type=int, default=64 << 20)
     parser.add_argument("--compact", action="store_true")
     parser.add_argument("--once", action="store_true", help="tell what was recovered, and stop in order")
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     sys.setswitchinterval(0.0002)
     asyncio.run(live(parser.parse_args()))
 
