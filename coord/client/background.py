@@ -1,7 +1,7 @@
 """Long-lived programs of a client: a named thread each in blocking use, a task each on asyncio.
 
-A program is a function of a port: ``async def follow(port): …``. It is owned by its client and ends with it; what it fails
-with stands on its handle and in the log, never only in a thread nobody watches.
+A program is a function of a port: ``async def follow(port): …``. It is owned by its client and ends with it; what it
+fails with stands on its handle and in the log, never only in a thread nobody watches.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class ThreadHandle:
         except ClosedError as error:
             if not self._stop.rung and not port_closed(port):
                 self._failed(error)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the handle reports it
             self._failed(error)
 
     def _failed(self, error: BaseException) -> None:
@@ -176,7 +176,7 @@ class TaskHandle:
         except ClosedError as error:
             if not self._stopping and not port_closed(port):
                 self._failed(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the handle reports it
             self._failed(error)
 
     def _failed(self, error: BaseException) -> None:

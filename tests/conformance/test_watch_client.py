@@ -149,6 +149,23 @@ def test_a_slow_reader_loses_nothing_and_holds_up_nobody(bench: Bench) -> None:
     bench.run(scenario())
 
 
+def test_what_a_slow_reader_has_not_seen_may_be_compacted_away(bench: Bench) -> None:
+    async def scenario() -> None:
+        async with watching(bench, spec(capacity=1)) as slow:
+            first = await write(bench.other, "w/0")
+            for n in range(5):
+                last = await write(bench.other, f"w/{n}", value=b"new")
+            await slow.next(bench.port.now() + PATIENCE)
+            assert slow.revision == first
+            await bench.compact(last)
+            got = await take(bench, slow, 1)
+            while not got[-1].resync:  # what was on its way when the store was compacted
+                got += await take(bench, slow, 1)
+            assert [item.value for item in got[-1].items] == [b"new"] * 5
+
+    bench.run(scenario())
+
+
 def test_large_events_arrive_in_fragments_and_whole(bench: Bench) -> None:
     async def scenario() -> None:
         async with watching(bench, spec()) as reader:
