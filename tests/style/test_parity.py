@@ -1,0 +1,96 @@
+"""Everything exists twice with the same names and signatures: blocking, and for asyncio."""
+
+import importlib
+import inspect
+from typing import Any
+
+from tests.style.sources import library, report
+
+PAIRS: list[tuple[str, str]] = [
+    ("coord.client.blocking:BlockingClient", "coord.client.aio:AsyncClient"),
+]
+"""Pairs whose names do not show it; ``X`` and ``AsyncX`` of recipes and of the client are found by themselves."""
+
+ONLY_ONE_SIDE = {
+    "__enter__": "__aenter__",
+    "__exit__": "__aexit__",
+    "__iter__": "__aiter__",
+    "__next__": "__anext__",
+}
+
+
+def found_pairs() -> list[tuple[str, str]]:
+    """Classes AsyncX of coord.recipes and coord.client with the class X of the same or another module there."""
+    classes: dict[str, str] = {}
+    for source in library():
+        if source.module.startswith(("coord.recipes", "coord.client")):
+            module = importlib.import_module(source.module)
+            for name, value in vars(module).items():
+                if inspect.isclass(value) and value.__module__ == source.module and not name.startswith("_"):
+                    classes[name] = f"{source.module}:{name}"
+    return [
+        (classes[name.removeprefix("Async")], where)
+        for name, where in sorted(classes.items())
+        if name.startswith("Async") and name.removeprefix("Async") in classes
+    ]
+
+
+def load(where: str) -> Any:
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def surface(kind: type) -> dict[str, Any]:
+    """Public names, and the context manager and iterator methods under their blocking names."""
+    renamed = {other: name for name, other in ONLY_ONE_SIDE.items()}
+    found = {}
+    for name in dir(kind):
+        plain = renamed.get(name, name)
+        if plain in ONLY_ONE_SIDE or not plain.startswith("_"):
+            found[plain] = inspect.getattr_static(kind, name)
+    return found
+
+
+def parameters(value: Any) -> list[tuple[str, Any, Any]] | None:
+    if isinstance(value, (staticmethod, classmethod)):
+        value = value.__func__
+    if isinstance(value, property):
+        return None
+    if not callable(value):
+        return None
+    return [
+        (each.name, each.kind, None if callable(each.default) else each.default)
+        for each in inspect.signature(value).parameters.values()
+    ]
+
+
+def drift(blocking: type, asynchronous: type) -> list[str]:
+    one, other = surface(blocking), surface(asynchronous)
+    pair = f"{blocking.__name__} / {asynchronous.__name__}"
+    offences = [f"{pair}: only one has {name}" for name in sorted(set(one) ^ set(other))]
+    for name in sorted(set(one) & set(other)):
+        if parameters(one[name]) != parameters(other[name]):
+            offences.append(f"{pair}: {name} differs: {parameters(one[name])} and {parameters(other[name])}")
+    return offences
+
+
+def test_same_names_and_signatures():
+    pairs = sorted({*PAIRS, *found_pairs()})
+    report([offence for one, other in pairs for offence in drift(load(one), load(other))])
+
+
+def test_the_rule_can_fail():
+    class A:
+        def f(self, x, *, timeout=1): ...
+        def __enter__(self): ...
+
+    class B:
+        async def f(self, x, *, timeout=1): ...
+        async def __aenter__(self): ...
+
+    class C:
+        async def f(self, x, *, timeout=2): ...
+        async def g(self): ...
+
+    assert not drift(A, B)
+    assert drift(A, C)
