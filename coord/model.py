@@ -246,6 +246,29 @@ class ServerStatus:
     learner: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A member that is in trouble: `kind` is "NOSPACE" or "CORRUPT"."""
+
+    member_id: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyspaceHash:
+    """A member's hash of everything stored up to a revision; equal members have equal hashes.
+
+    Attributes:
+        header: of the answer.
+        hash: the hash.
+        compact_revision: the member's compaction, to compare only members that agree in it.
+    """
+
+    header: Header
+    hash: int
+    compact_revision: int = 0
+
+
 class LeaseState(enum.Enum):
     """What the owner of a lease knows of it.
 

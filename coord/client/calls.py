@@ -5,15 +5,16 @@ Both clients run these; neither knows a message type. Sans I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from coord.errors import Compacted, CoordError, LeaseNotFound, UsageError
-from coord.keys import to_bytes
 from coord.model import (
+    Alarm,
     DeleteResult,
+    KeyspaceHash,
     KeyValue,
     LeaseGrant,
     LeaseInfo,
@@ -168,9 +169,48 @@ def members(*, linearizable: bool) -> Call[tuple[Member, ...]]:
     return Call(methods.MEMBER_LIST, convert.members_request(linearizable), convert.members)
 
 
-def namespace_bytes(namespace: str | bytes) -> bytes:
-    """A namespace as bytes; it is only prepended, so it usually ends with a separator."""
-    return to_bytes(namespace)
+def add_member(peer_urls: Sequence[str], *, learner: bool) -> Call[Member]:
+    """Add a member."""
+    return Call(methods.MEMBER_ADD, convert.member_add_request(peer_urls, learner), _added, write=True)
+
+
+def remove_member(member_id: int) -> Call[tuple[Member, ...]]:
+    """Remove a member."""
+    return Call(methods.MEMBER_REMOVE, convert.member_remove_request(member_id), convert.members, write=True)
+
+
+def promote_member(member_id: int) -> Call[tuple[Member, ...]]:
+    """Make a learner a voting member."""
+    return Call(methods.MEMBER_PROMOTE, convert.member_promote_request(member_id), convert.members, write=True)
+
+
+def alarms() -> Call[tuple[Alarm, ...]]:
+    """The active alarms."""
+    return Call(methods.ALARM, convert.alarms_request(), convert.alarms)
+
+
+def disarm(alarm: Alarm) -> Call[tuple[Alarm, ...]]:
+    """Take an alarm back; repeating is harmless."""
+    return Call(methods.ALARM, convert.disarm_request(alarm), convert.alarms)
+
+
+def defragment() -> Call[None]:
+    """Give one member's free space back. It stops that member for a while, so it is not repeated by itself."""
+    return Call(methods.DEFRAGMENT, convert.defragment_request(), _nothing, write=True)
+
+
+def hash_kv(revision: int) -> Call[KeyspaceHash]:
+    """One member's hash of the key space up to a revision, 0 for the current one."""
+    return Call(methods.HASH_KV, convert.hash_kv_request(revision), convert.keyspace_hash)
+
+
+def move_leader(member_id: int) -> Call[None]:
+    """Hand leadership to a member; only the leader can."""
+    return Call(methods.MOVE_LEADER, convert.move_leader_request(member_id), _nothing, write=True)
+
+
+def _added(response: Any) -> Member:
+    return convert.member(response.member)
 
 
 def _nothing(response: Any) -> None:

@@ -21,6 +21,9 @@ KEEPALIVE_TIMEOUT_SECONDS: Final = 5.0
 PROBE: Final = "/grpc.health.v1.Health/Check"
 """Asked before the first write on a connection. Any answer will do, even "no such method"."""
 
+STREAM_ENDS: Final[tuple[type[BaseException], ...]] = (grpc.RpcError,)
+"""What iterating over a stream raises when it breaks."""
+
 OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     # Channels of one process share connections otherwise, also with channels inherited through a fork (grpc#34998).
     ("grpc.use_local_subchannel_pool", 1),

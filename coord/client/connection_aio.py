@@ -140,6 +140,7 @@ class AsyncConnection:
         requests: AsyncIterable[Any] | Any | None = None,
         *,
         deadline: float | None = None,
+        until: float | None = None,
         metadata: tuple[tuple[str, str], ...] = (),
         endpoint: Endpoint | None = None,
     ) -> Stream:
@@ -149,7 +150,8 @@ class AsyncConnection:
             method: row of the method table.
             requests: for a bidirectional method an async iterator of messages, or None to `write` to the call; else
                 the one message.
-            deadline: for connecting and logging in; the stream itself has none.
+            deadline: for connecting and logging in.
+            until: the stream ends at this instant; None for never.
             metadata: sent besides the token.
             endpoint: open it only there.
 
@@ -165,7 +167,8 @@ class AsyncConnection:
             if not line.ready:
                 await self._connect(line, pending)
             token = await self._token(line, pending)
-            call = line.stream(method)(requests, metadata=(*metadata, *(token or ())))
+            lifetime = None if until is None else max(until - now(), 0.001)
+            call = line.stream(method)(requests, timeout=lifetime, metadata=(*metadata, *(token or ())))
         except Failed as failed:
             raise self.core.ended(pending, failed.failure) from failed.failure.cause
         except (grpc.aio.UsageError, asyncio.CancelledError) as error:

@@ -157,6 +157,7 @@ class BlockingConnection:
         requests: Iterable[Any] | Any,
         *,
         deadline: float | None = None,
+        until: float | None = None,
         metadata: tuple[tuple[str, str], ...] = (),
         endpoint: Endpoint | None = None,
     ) -> Stream:
@@ -166,7 +167,8 @@ class BlockingConnection:
             method: row of the method table.
             requests: for a bidirectional method an iterator of messages, consumed in a thread of grpc's; else the
                 one message.
-            deadline: for connecting and logging in; the stream itself has none.
+            deadline: for connecting and logging in.
+            until: the stream ends at this instant; None for never.
             metadata: sent besides the token.
             endpoint: open it only there.
 
@@ -186,7 +188,8 @@ class BlockingConnection:
         except Failed as failed:
             raise self.core.ended(pending, failed.failure) from failed.failure.cause
         try:
-            call = line.stream(method)(requests, metadata=(*metadata, *(token or ())))
+            lifetime = None if until is None else max(until - now(), 0.001)
+            call = line.stream(method)(requests, timeout=lifetime, metadata=(*metadata, *(token or ())))
         except ValueError as error:
             raise self._closed(error) from error
         return Stream(call, line.endpoint, pending.login_generation)

@@ -12,8 +12,10 @@ from typing import Any
 from coord.errors import ServerBug
 from coord.keys import namespaced
 from coord.model import (
+    Alarm,
     DeleteResult,
     Header,
+    KeyspaceHash,
     KeyValue,
     LeaseGrant,
     LeaseInfo,
@@ -273,3 +275,48 @@ def server_status(message: rpc_pb2.StatusResponse, endpoint: str) -> ServerStatu
 def authenticate_request(user: str, password: str) -> rpc_pb2.AuthenticateRequest:
     """Ask for a token."""
     return rpc_pb2.AuthenticateRequest(name=user, password=password)
+
+
+def alarms_request() -> rpc_pb2.AlarmRequest:
+    """Ask for the alarms."""
+    return rpc_pb2.AlarmRequest(action=rpc_pb2.AlarmRequest.GET)
+
+
+def disarm_request(alarm: Alarm) -> rpc_pb2.AlarmRequest:
+    """Take an alarm back."""
+    return rpc_pb2.AlarmRequest(
+        action=rpc_pb2.AlarmRequest.DEACTIVATE,
+        memberID=alarm.member_id,
+        alarm=alarm.kind,
+    )
+
+
+def alarms(message: rpc_pb2.AlarmResponse) -> tuple[Alarm, ...]:
+    """The alarms in an answer; a kind from a newer server is shown as its number."""
+    kinds = {value: name for name, value in rpc_pb2.AlarmType.items()}
+    return tuple([Alarm(a.memberID, kinds.get(a.alarm, str(a.alarm))) for a in message.alarms])
+
+
+def defragment_request() -> rpc_pb2.DefragmentRequest:
+    """Give free space back to the disk."""
+    return rpc_pb2.DefragmentRequest()
+
+
+def hash_kv_request(revision: int) -> rpc_pb2.HashKVRequest:
+    """Ask for the hash of the key space."""
+    return rpc_pb2.HashKVRequest(revision=revision)
+
+
+def keyspace_hash(message: rpc_pb2.HashKVResponse) -> KeyspaceHash:
+    """The hash of the key space."""
+    return KeyspaceHash(header(message.header), message.hash, message.compact_revision)
+
+
+def move_leader_request(member_id: int) -> rpc_pb2.MoveLeaderRequest:
+    """Hand leadership to a member."""
+    return rpc_pb2.MoveLeaderRequest(targetID=member_id)
+
+
+def snapshot_request() -> rpc_pb2.SnapshotRequest:
+    """Ask for a copy of the database."""
+    return rpc_pb2.SnapshotRequest()
