@@ -36,11 +36,8 @@ class Source(NamedTuple):
 
 def _walk(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if (
-            path.name in _SKIPPED
-            or (path.name.startswith(".") and path.name != ".ci")
-            or path.name.endswith(".egg-info")
-        ):
+        hidden = path.name.startswith(".") and path.name != ".ci"
+        if hidden or path.name in _SKIPPED or path.name.endswith(".egg-info"):
             continue
         if path.is_symlink():  # coord/recipes and coord/integrations show the folders at the top
             continue

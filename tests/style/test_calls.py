@@ -88,6 +88,8 @@ def banned_statements(source: Source) -> Iterator[str]:
 
 def narrows(test: ast.expr) -> bool:
     """``assert x is not None`` and ``assert isinstance(x, T)`` tell a type checker what the code around ensures."""
+    if isinstance(test, ast.BoolOp):
+        return all(narrows(each) for each in test.values)
     if isinstance(test, ast.Compare):
         return isinstance(test.ops[0], ast.IsNot) and isinstance(test.comparators[0], ast.Constant)
     return isinstance(test, ast.Call) and dotted(test.func) == "isinstance"

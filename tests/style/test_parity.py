@@ -11,6 +11,9 @@ PAIRS: list[tuple[str, str]] = [
 ]
 """Pairs whose names do not show it; ``X`` and ``AsyncX`` of recipes and of the client are found by themselves."""
 
+SHELLS = {"AsyncHub", "AsyncConnection", "AsyncPort"}
+"""Inside of the client: their faces differ because a loop and a thread do."""
+
 ONLY_ONE_SIDE = {
     "__enter__": "__aenter__",
     "__exit__": "__aexit__",
@@ -31,7 +34,7 @@ def found_pairs() -> list[tuple[str, str]]:
     return [
         (classes[name.removeprefix("Async")], where)
         for name, where in sorted(classes.items())
-        if name.startswith("Async") and name.removeprefix("Async") in classes
+        if name.startswith("Async") and name not in SHELLS and name.removeprefix("Async") in classes
     ]
 
 
