@@ -17,7 +17,7 @@ from coord.client.keeping import Keeper, Outcome
 from coord.client.ledger import Ticket
 from coord.client.mailbox import Listen, Post
 from coord.client.session import Session
-from coord.client.watching import WatchSpec, weight
+from coord.client.watch_actions import WatchSpec, weight
 from coord.errors import (
     CallTimeout,
     ClosedError,

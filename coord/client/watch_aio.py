@@ -15,8 +15,7 @@ from coord.client import calls
 from coord.client.connection_aio import AsyncConnection, Stream
 from coord.client.inbox import Inbox
 from coord.client.mailbox import LoopMailbox
-from coord.client.watch_requests import METADATA, to_message
-from coord.client.watching import (
+from coord.client.watch_actions import (
     Action,
     CloseStream,
     Deliver,
@@ -27,8 +26,9 @@ from coord.client.watching import (
     SendCreate,
     Verify,
     WatchSpec,
-    WatchStream,
 )
+from coord.client.watch_requests import METADATA, to_message
+from coord.client.watching import WatchStream
 from coord.errors import ClosedError, CoordError, HistoryLost, Unavailable
 from coord.ops import Get
 from coord.wire import methods

@@ -22,8 +22,7 @@ from coord import clock
 from coord.client import calls, fork
 from coord.client.connection_blocking import BlockingConnection, Stream
 from coord.client.inbox import Inbox
-from coord.client.watch_requests import METADATA, to_message
-from coord.client.watching import (
+from coord.client.watch_actions import (
     Action,
     CloseStream,
     Deliver,
@@ -34,8 +33,9 @@ from coord.client.watching import (
     SendCreate,
     Verify,
     WatchSpec,
-    WatchStream,
 )
+from coord.client.watch_requests import METADATA, to_message
+from coord.client.watching import WatchStream
 from coord.errors import ClosedError, CoordError, ForkedError, HistoryLost, Unavailable
 from coord.ops import Get
 from coord.wire import methods

@@ -11,7 +11,7 @@ from typing import Final, Literal, Self
 from coord import clock
 from coord.client.port_base import PortBase, Watching
 from coord.client.retry import Timeout, seconds
-from coord.client.watching import WatchSpec
+from coord.client.watch_actions import WatchSpec
 from coord.errors import ClosedError, Compacted, UsageError
 from coord.keys import EVERYTHING
 from coord.model import DEFAULT, Event, EventKind, WatchBatch

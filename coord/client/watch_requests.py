@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coord.client.watching import SendCancel, SendCreate
+from coord.client.watch_actions import SendCancel, SendCreate
 from coord.keys import namespaced
 from coord.wire import rpc_pb2
 from coord.wire.watch import cancel_request, create_request

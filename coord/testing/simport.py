@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from coord.client.inbox import Inbox
 from coord.client.mailbox import Listen
 from coord.client.port_base import PortBase
-from coord.client.watching import WatchSpec
+from coord.client.watch_actions import WatchSpec
 from coord.errors import CallTimeout, ClosedError, Compacted, CoordError, Unavailable
 from coord.model import Event, EventKind, RangeResult, TxnResult, WatchBatch
 from coord.ops import Delete, Get, Txn

@@ -7,10 +7,7 @@ import random
 import pytest
 
 from coord import statuses
-from coord.client.watching import (
-    IDLE_SECONDS,
-    PATIENCE_SECONDS,
-    SILENCE_SECONDS,
+from coord.client.watch_actions import (
     Action,
     CloseStream,
     Deliver,
@@ -21,9 +18,9 @@ from coord.client.watching import (
     SendCreate,
     Verify,
     WatchSpec,
-    WatchStream,
     weight,
 )
+from coord.client.watching import IDLE_SECONDS, PATIENCE_SECONDS, SILENCE_SECONDS, WatchStream
 from coord.errors import (
     AuthenticationFailed,
     ClosedError,

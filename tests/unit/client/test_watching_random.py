@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from coord import statuses
-from coord.client.watching import (
+from coord.client.watch_actions import (
     Action,
     CloseStream,
     Deliver,
@@ -20,9 +20,9 @@ from coord.client.watching import (
     SendCreate,
     Verify,
     WatchSpec,
-    WatchStream,
     weight,
 )
+from coord.client.watching import WatchStream
 from coord.errors import Compacted, Unavailable
 from coord.model import Event, EventKind, Header, KeyValue, WatchBatch
 from coord.wire.watch import WatchReply
