@@ -5,7 +5,7 @@ Source: etcd server/storage/mvcc/watcher_group.go (eventBatch), watchable_store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Final
 
@@ -28,7 +28,9 @@ def read(store: Store, watcher: Watcher, budget: int) -> int:
     behind = store.revision - watcher.next + 1
     keys = 1 if watcher.end == b"" else store.index.known_count(watcher.start, watcher.end)
     if keys <= max(_FEW_KEYS, min(behind, budget)):
-        return keys + _gather(store, watcher, _history(store, watcher), store.revision + 1, budget)
+        found, end = _history(store, watcher)
+        history = ((main, store.changes_at(stored)) for main, stored in found)
+        return keys + _gather(store, watcher, history, end, budget)
     up_to = min(store.revision, watcher.next + budget - 1)
     log = ((main, store.changes_of(main)) for main in range(watcher.next, up_to + 1))
     return _gather(store, watcher, log, up_to + 1, budget)
@@ -49,7 +51,7 @@ def flush(watcher: Watcher, header: Callable[[], bytes]) -> bool:
     return True
 
 
-def _gather(store: Store, watcher: Watcher, found: Iterator[tuple[int, list[Change]]], end: int, budget: int) -> int:
+def _gather(store: Store, watcher: Watcher, found: Iterable[tuple[int, list[Change]]], end: int, budget: int) -> int:
     """Move (revision, changes) into the batch; `end` is where the watcher is after the last of them."""
     cost = 0
     for main, changes in found:
@@ -70,17 +72,18 @@ def _gather(store: Store, watcher: Watcher, found: Iterator[tuple[int, list[Chan
     return cost
 
 
-def _history(store: Store, watcher: Watcher) -> Iterator[tuple[int, list[Change]]]:
-    """The next thousand revisions of the watcher's keys, and a batch takes no more.
+def _history(store: Store, watcher: Watcher) -> tuple[list[tuple[int, list[bytes]]], int]:
+    """The next thousand revisions of the watcher's keys with their revision keys, and up to where that is all.
 
-    Of each key a thousand revisions are looked at, so the first thousand of all keys together are among them.
+    Of each key a thousand revisions are looked at, so the first thousand of all keys together are among them. Filters
+    may leave fewer than fill a batch; the rest is for the next time.
     """
     index = store.index
     keys = [watcher.start] if watcher.end == b"" else index.known(watcher.start, watcher.end)
     stored = [item for key in keys for item in index.revisions(key, watcher.next, REVISIONS_PER_RESPONSE)]
     stored.sort(key=_order)
-    for main, group in groupby(stored, main_of):
-        yield main, store.changes_at(list(group))
+    found = [(main, list(group)) for main, group in groupby(stored, main_of)][:REVISIONS_PER_RESPONSE]
+    return found, found[-1][0] + 1 if len(found) == REVISIONS_PER_RESPONSE else store.revision + 1
 
 
 def _order(stored: bytes) -> bytes:

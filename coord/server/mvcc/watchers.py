@@ -89,16 +89,14 @@ class WatchHub:
     def _advance(self, watcher: Watcher, budget: int) -> int:
         """Move one lagging watcher on; returns the cost."""
         stream, store = watcher.stream, self._store
-        if not catchup.flush(watcher, self.header):
-            stream.blocked[watcher] = None
-            return 1
-        if watcher.next < store.compacted:
-            stream.compacted(watcher, self._encode_header(0), store.compacted)
-            return 1
-        cost = catchup.read(store, watcher, budget)
+        lost = watcher.next < store.compacted
+        # A batch that could not be queued when it was whole comes back as it was.
+        cost = 1 if lost or catchup.is_whole(watcher) else catchup.read(store, watcher, budget)
         current = watcher.next > store.revision
-        if (current or catchup.is_whole(watcher)) and not catchup.flush(watcher, self.header):
+        if (lost or current or catchup.is_whole(watcher)) and not catchup.flush(watcher, self.header):
             stream.blocked[watcher] = None
+        elif lost:
+            stream.compacted(watcher, self._encode_header(0), store.compacted)
         elif current:
             self._sync(watcher)
         else:

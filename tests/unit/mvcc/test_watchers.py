@@ -1,0 +1,511 @@
+"""What a watcher hears, and when: creation, delivery, catching up, compaction."""
+
+from __future__ import annotations
+
+import pytest
+
+from coord.server.mvcc import catchup
+from coord.server.mvcc.streams import NO_DELETE, NO_PUT, QUEUE_RESPONSES
+from coord.wire.mvcc_pb2 import KeyValue
+from tests.unit.mvcc.watching import CLUSTER, Watched, create, responses, told
+
+
+@pytest.fixture
+def watched():
+    return Watched()
+
+
+# --- create
+
+
+def test_the_created_response_carries_id_and_current_revision(watched):
+    watched.put(b"k")
+    stream = watched.open()
+    assert stream.create(create(b"k")) == 0
+    assert told(stream) == ["0@2 created"]
+
+
+def test_every_header_names_the_cluster(watched):
+    stream = watched.open()
+    stream.create(create(b"k"))
+    watched.put(b"k")
+    assert [response.header.cluster_id for response in responses(stream)] == [CLUSTER, CLUSTER]
+
+
+def test_ids_are_given_from_zero_on_and_skip_those_in_use(watched):
+    stream = watched.open()
+    assert stream.create(create(b"k")) == 0
+    assert stream.create(create(b"k", watch_id=1)) == 1
+    assert stream.create(create(b"k")) == 2
+    assert stream.create(create(b"k", watch_id=-7)) == -7
+    stream.cancel(0)
+    assert stream.create(create(b"k")) == 3
+    assert told(stream)[3] == "-7@1 created"
+
+
+def test_an_id_in_use_is_refused_and_the_watcher_stays(watched):
+    stream = watched.open()
+    stream.create(create(b"k", watch_id=5))
+    assert stream.create(create(b"l", watch_id=5)) == -1
+    watched.put(b"k")
+    assert told(stream) == [
+        "5@1 created",
+        "-1@1 created canceled because 'mvcc: duplicate watch ID provided on the WatchStream'",
+        "5@2 PUT k@2",
+    ]
+
+
+def test_an_id_may_be_used_again_after_its_cancel(watched):
+    stream = watched.open()
+    stream.create(create(b"k", watch_id=5))
+    stream.cancel(5)
+    assert stream.create(create(b"k", watch_id=5)) == 5
+
+
+@pytest.mark.parametrize("end", [b"k", b"a"])
+def test_an_empty_range_is_refused_and_the_stream_stays(watched, end):
+    stream = watched.open()
+    assert stream.create(create(b"k", end)) == -1
+    assert told(stream) == ["-1@1 created canceled because 'mvcc: watcher range is empty'"]
+    assert stream.create(create(b"k")) == 0
+
+
+def test_a_negative_start_is_refused_as_compacted(watched):
+    stream = watched.open()
+    stream.create(create(b"k", start_revision=-1))
+    assert told(stream) == ["-1@1 created canceled because 'etcdserver: mvcc: required revision has been compacted'"]
+
+
+def test_an_empty_key_is_the_zero_byte_and_with_an_open_end_everything(watched):
+    stream = watched.open()
+    stream.create(create(b""))
+    stream.create(create(b"", b"\0"))
+    stream.create(create(b"l", b"\0"))
+    watched.put(b"k")
+    watched.put(b"\0")
+    watched.put(b"m")
+    assert told(stream)[3:] == ["1@2 PUT k@2", "0@3 PUT \0@3", "1@3 PUT \0@3", "1@4 PUT m@4", "2@4 PUT m@4"]
+
+
+def test_a_refusal_decided_elsewhere_is_answered_like_the_others(watched):
+    stream = watched.open()
+    assert stream.refuse("rpc error: code = PermissionDenied desc = etcdserver: permission denied") == -1
+    assert told(stream) == [
+        "-1@1 created canceled because 'rpc error: code = PermissionDenied desc = etcdserver: permission denied'"
+    ]
+
+
+# --- delivery
+
+
+def test_a_watcher_from_now_on_hears_what_comes(watched):
+    watched.put(b"k")
+    stream = watched.open()
+    stream.create(create(b"k"))
+    watched.put(b"k")
+    watched.put(b"other")
+    watched.delete(b"k")
+    assert told(stream) == ["0@2 created", "0@3 PUT k@3", "0@5 DELETE k@5"]
+
+
+def test_all_events_of_a_revision_come_in_one_response(watched):
+    stream = watched.open()
+    stream.create(create(b"a", b"z"))
+    watched.put(b"a")
+    watched.store.put(b"b", b"", 0)
+    watched.store.delete(b"a")
+    watched.store.put(b"zz", b"", 0)
+    watched.store.commit()
+    assert told(stream)[1:] == ["0@2 PUT a@2", "0@3 PUT b@3 DELETE a@3"]
+
+
+def test_a_delete_event_has_only_key_and_revision(watched):
+    watched.put(b"k")
+    stream = watched.open()
+    stream.create(create(b"k"))
+    watched.delete(b"k")
+    event = responses(stream)[1].events[0]
+    assert event.kv == KeyValue(key=b"k", mod_revision=3)
+
+
+def test_a_future_watcher_is_silent_until_its_revision(watched):
+    stream = watched.open()
+    stream.create(create(b"k", start_revision=4))
+    for _ in range(4):
+        watched.put(b"k")
+    assert told(stream) == ["0@1 created", "0@4 PUT k@4", "0@5 PUT k@5"]
+
+
+def test_filters_drop_events_and_responses_left_empty(watched):
+    stream = watched.open()
+    stream.create(create(b"k", filters=[NO_PUT]))
+    stream.create(create(b"k", filters=[NO_DELETE]))
+    stream.create(create(b"k", filters=[NO_PUT, NO_DELETE]))
+    stream.create(create(b"k", filters=[9]))
+    watched.put(b"k")
+    watched.delete(b"k")
+    assert told(stream)[4:] == ["1@2 PUT k@2", "3@2 PUT k@2", "0@3 DELETE k@3", "3@3 DELETE k@3"]
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_previous_values_are_those_before_the_revision(watched, live):
+    stream = watched.open()
+    if live:
+        stream.create(create(b"a", b"z", prev_kv=True))
+    watched.put(b"k")
+    watched.put(b"k")
+    watched.delete(b"k")
+    watched.store.put(b"x", b"", 0)
+    watched.store.delete(b"x")
+    watched.store.commit()
+    if not live:
+        stream.create(create(b"a", b"z", prev_kv=True, start_revision=1))
+        watched.settle()
+    lines = " / ".join(told(stream)[1:])
+    for expected in ("PUT k@2", "PUT k@3 was @2", "DELETE k@4 was @3", "PUT x@5 DELETE x@5"):
+        assert expected in lines
+    assert lines.count("was") == 2
+
+
+def test_an_event_is_encoded_once_for_all_who_want_its_form(watched, monkeypatch):
+    from coord.server.mvcc import events
+
+    calls = []
+    real = events.encode_event
+    monkeypatch.setattr(events, "encode_event", lambda *args: calls.append(args) or real(*args))
+    streams = [watched.open() for _ in range(5)]
+    for stream in streams:
+        stream.create(create(b"k"))
+        stream.create(create(b"k", prev_kv=True))
+    watched.put(b"k")
+    assert len(calls) == 2
+    assert all(len(responses(stream)) == 4 for stream in streams)
+
+
+def test_a_commit_nobody_watches_encodes_nothing(watched, monkeypatch):
+    from coord.server.mvcc import events
+
+    stream = watched.open()
+    stream.create(create(b"elsewhere"))
+    monkeypatch.setattr(events, "encode_event", lambda *args: pytest.fail("encoded for nobody"))
+    watched.put(b"k")
+
+
+# --- cancel and close
+
+
+def test_cancel_is_answered_and_nothing_of_the_watcher_follows(watched):
+    stream = watched.open()
+    stream.create(create(b"k"))
+    watched.put(b"k")
+    assert stream.cancel(0)
+    watched.put(b"k")
+    assert told(stream) == ["0@1 created", "0@2 PUT k@2", "0@2 canceled"]
+
+
+def test_cancel_of_an_unknown_id_is_met_with_silence(watched):
+    stream = watched.open()
+    assert not stream.cancel(3)
+    assert told(stream) == []
+
+
+def test_a_closed_stream_leaves_nothing_behind(watched):
+    watched.put(b"k")
+    stream, other = watched.open(), watched.open()
+    stream.create(create(b"k"))
+    stream.create(create(b"a", b"z", start_revision=1))
+    other.create(create(b"k"))
+    stream.close()
+    stream.close()
+    watched.hub.check()
+    assert watched.hub.statistics() == {"streams": 1, "watchers": 1, "slow_watchers": 0, "pending_responses": 1}
+    watched.put(b"k")
+    assert not watched.hub.catch_up()
+    assert stream.pop() is None
+
+
+# --- wake
+
+
+def test_wake_comes_when_the_queue_turns_from_empty(watched):
+    stream = watched.open()
+    stream.create(create(b"k"))
+    watched.put(b"k")
+    assert watched.wakes == 1
+    responses(stream)
+    watched.put(b"k")
+    watched.put(b"k")
+    assert watched.wakes == 2
+
+
+# --- history
+
+
+def test_history_comes_in_batches_of_a_thousand_revisions_under_the_current_one(watched):
+    for _ in range(1501):
+        watched.put(b"k")
+    stream = watched.open()
+    stream.create(create(b"k", start_revision=2))
+    watched.settle()
+    created, *batches = responses(stream)
+    assert created.created
+    assert [len(batch.events) for batch in batches] == [1000, 501]
+    assert [batch.header.revision for batch in batches] == [1502, 1502]
+    assert [event.kv.mod_revision for batch in batches for event in batch.events] == list(range(2, 1503))
+
+
+def test_history_of_a_range_in_a_busy_store_is_batched_by_its_own_revisions(watched):
+    for number in range(1, 30):
+        watched.put(b"fill%02d" % number)
+    for number in range(3003):
+        watched.put(b"mine/%03d" % (number % 40) if number % 3 == 0 else b"other%d" % number)
+    stream = watched.open()
+    stream.create(create(b"mine/", b"mine0", start_revision=2))
+    watched.settle()
+    batches = responses(stream)[1:]
+    assert [len(batch.events) for batch in batches] == [1000, 1]
+
+
+def test_a_batch_is_bounded_in_bytes_but_takes_whole_revisions(watched):
+    for _ in range(5):
+        watched.put(b"k", b"v" * (catchup.BYTES_PER_RESPONSE // 2))
+    stream = watched.open()
+    stream.create(create(b"k", start_revision=2))
+    watched.settle()
+    assert [len(batch.events) for batch in responses(stream)[1:]] == [2, 2, 1]
+
+
+def test_events_come_after_the_created_response_and_then_live(watched):
+    watched.put(b"k")
+    stream = watched.open()
+    stream.create(create(b"k", start_revision=1))
+    watched.put(b"k")
+    watched.settle()
+    watched.put(b"k")
+    assert told(stream) == ["0@2 created", "0@3 PUT k@2 PUT k@3", "0@4 PUT k@4"]
+
+
+def test_starting_at_the_current_revision_replays_it(watched):
+    watched.put(b"k")
+    watched.put(b"k")
+    stream = watched.open()
+    stream.create(create(b"k", start_revision=3))
+    watched.settle()
+    assert told(stream) == ["0@3 created", "0@3 PUT k@3"]
+
+
+def test_catching_up_is_asked_for_when_somebody_lags(watched):
+    asked = []
+    watched.hub.on_work = lambda: asked.append(1)
+    watched.put(b"k")
+    stream = watched.open()
+    stream.create(create(b"k"))
+    assert asked == []
+    stream.create(create(b"k", start_revision=1))
+    stream.create(create(b"k", start_revision=1))
+    assert asked == [1]
+    watched.settle()
+    stream.create(create(b"k", start_revision=1))
+    assert asked == [1, 1]
+
+
+def test_catching_up_goes_in_slices_that_serve_all_in_turn(watched):
+    for number in range(3000):
+        watched.put(b"%d" % number)
+    far, near = watched.open(), watched.open()
+    far.create(create(b"", b"\0", start_revision=2))
+    near.create(create(b"", b"\0", start_revision=2990))
+    slices = 0
+    while len(near) < 2:
+        assert watched.hub.catch_up()
+        slices += 1
+    assert slices <= 2
+    assert len(far) < 4
+
+
+# --- compaction
+
+
+def test_a_start_below_the_mark_is_created_and_then_canceled(watched):
+    for _ in range(4):
+        watched.put(b"k")
+    watched.store.mark_compacted(4)
+    stream = watched.open()
+    assert stream.create(create(b"k", start_revision=3)) == 0
+    watched.settle()
+    created, canceled = responses(stream)
+    assert (created.created, created.watch_id, created.header.revision) == (True, 0, 5)
+    assert (canceled.canceled, canceled.compact_revision, canceled.header.revision) == (True, 4, 0)
+    assert canceled.header.cluster_id == CLUSTER
+    assert canceled.cancel_reason == ""
+    watched.put(b"k")
+    assert responses(stream) == []
+
+
+def test_a_start_at_the_mark_is_served(watched):
+    watched.put(b"k")
+    watched.put(b"l")
+    watched.delete(b"k")
+    watched.store.mark_compacted(4)
+    watched.put(b"k")
+    stream = watched.open()
+    stream.create(create(b"", b"\0", start_revision=4))
+    watched.settle()
+    assert told(stream)[1:] == ["0@5 DELETE k@4 PUT k@5"]
+
+
+def test_previous_values_that_are_compacted_are_left_out(watched):
+    for _ in range(3):
+        watched.put(b"k")
+    watched.store.mark_compacted(4)
+    watched.put(b"k")
+    stream = watched.open()
+    stream.create(create(b"k", start_revision=4, prev_kv=True))
+    watched.settle()
+    assert told(stream)[1:] == ["0@5 PUT k@4 PUT k@5 was @4"]
+
+
+# --- slow readers
+
+
+def test_a_full_stream_costs_nobody_else_and_catches_up(watched):
+    slow, quick = watched.open(), watched.open()
+    slow.create(create(b"k"))
+    quick.create(create(b"k"))
+    heard = []
+    for _ in range(300):
+        watched.put(b"k")
+        heard += [event.kv.mod_revision for response in responses(quick) for event in response.events]
+        watched.settle()
+    assert heard == list(range(2, 302))
+    assert len(slow) == QUEUE_RESPONSES
+    assert watched.hub.statistics()["slow_watchers"] == 1
+    late = []
+    while len(late) < 300:
+        batch = [event.kv.mod_revision for response in responses(slow) for event in response.events]
+        watched.settle()
+        assert batch
+        late += batch
+    assert late == list(range(2, 302))
+    watched.put(b"k")
+    assert told(slow) == ["0@302 PUT k@302"]
+
+
+def test_a_slow_reader_overtaken_by_compaction_is_told_so(watched):
+    stream = watched.open()
+    stream.create(create(b"k"))
+    for _ in range(200):
+        watched.put(b"k")
+    watched.store.mark_compacted(190)
+    watched.settle()
+    lines = told(stream)
+    watched.settle()
+    lines += told(stream)
+    assert lines[-1] == "0@0 canceled compacted=190"
+    assert len(lines) == QUEUE_RESPONSES + 1
+
+
+def test_a_queue_is_bounded_in_bytes_too(watched):
+    stream = watched.open()
+    stream.create(create(b"k"))
+    for _ in range(40):
+        watched.put(b"k", b"v" * (1 << 20))
+    assert len(stream) < 12
+    assert stream.full
+
+
+def test_answers_to_requests_are_queued_even_when_the_stream_is_full(watched):
+    stream = watched.open()
+    stream.create(create(b"k"))
+    for _ in range(QUEUE_RESPONSES + 5):
+        watched.put(b"k")
+    assert stream.full
+    stream.create(create(b"l"))
+    stream.cancel(1)
+    assert told(stream)[QUEUE_RESPONSES:] == ["1@134 created", "1@134 canceled"]
+
+
+# --- fragments
+
+
+def test_a_large_response_is_split_if_asked(watched):
+    watched = Watched(max_response_bytes=2000)
+    stream = watched.open()
+    stream.create(create(b"a", b"z", fragment=True))
+    stream.create(create(b"a", b"z"))
+    for key in (b"a", b"b", b"c", b"d", b"e"):
+        watched.store.put(key, b"v" * 800, 0)
+    watched.store.commit()
+    lines = told(stream)[2:]
+    assert lines == [
+        "0@2 fragment PUT a@2 PUT b@2",
+        "0@2 fragment PUT c@2 PUT d@2",
+        "0@2 PUT e@2",
+        "1@2 PUT a@2 PUT b@2 PUT c@2 PUT d@2 PUT e@2",
+    ]
+
+
+def test_every_fragment_is_below_the_limit_unless_one_event_is_not():
+    watched = Watched(max_response_bytes=1000)
+    stream = watched.open()
+    stream.create(create(b"a", b"z", fragment=True))
+    for number in range(30):
+        watched.store.put(b"k%02d" % number, b"v" * (5000 if number == 7 else number * 20), 0)
+    watched.store.commit()
+    stream.pop()
+    sizes = []
+    while (encoded := stream.pop()) is not None:
+        sizes.append(len(encoded))
+    assert sum(size >= 1000 for size in sizes) == 1
+    assert max(sizes) > 5000
+
+
+# --- progress
+
+
+def test_manual_progress_needs_a_watcher_and_all_of_them_synced(watched):
+    watched.put(b"k")
+    stream = watched.open()
+    assert not stream.progress()
+    stream.create(create(b"k"))
+    assert stream.progress()
+    assert told(stream) == ["0@2 created", "-1@2"]
+    stream.create(create(b"k", start_revision=1))
+    assert not stream.progress()
+    watched.settle()
+    assert stream.progress()
+    assert told(stream) == ["1@2 created", "1@2 PUT k@2", "-1@2"]
+
+
+def test_manual_progress_is_silent_beside_a_future_watcher(watched):
+    stream = watched.open()
+    stream.create(create(b"k", start_revision=3))
+    assert not stream.progress()
+    watched.put(b"k")
+    watched.put(b"k")
+    assert stream.progress()
+
+
+def test_ticks_tell_those_who_asked_and_heard_nothing(watched):
+    stream = watched.open()
+    stream.create(create(b"k", progress_notify=True))
+    stream.create(create(b"k"))
+    responses(stream)
+    stream.tick_progress()
+    assert told(stream) == ["0@1"]
+    watched.put(b"k")
+    responses(stream)
+    stream.tick_progress()
+    assert told(stream) == []
+    watched.put(b"elsewhere")
+    stream.tick_progress()
+    assert told(stream) == ["0@3"]
+
+
+def test_a_lagging_watcher_is_told_of_no_progress(watched):
+    watched.put(b"k")
+    stream = watched.open()
+    stream.create(create(b"k", progress_notify=True, start_revision=1))
+    responses(stream)
+    stream.tick_progress()
+    assert told(stream) == []
