@@ -143,6 +143,44 @@ def test_mark_and_hard_state_survive_the_purge_of_the_segments_that_held_them(tm
     assert [old.index for old in recovered.entries] == list(range(11, 20))
 
 
+def test_a_mark_on_the_last_entry_of_a_purged_segment_is_kept(tmp_path: Path) -> None:
+    wal = new_log(RealFiles(), tmp_path)
+    for index in range(1, 4):
+        wal.write(Wal.encode(None, [entry(index, 9, b"x" * 1000)]))
+    wal.mark(SnapshotMark(3, 9, (5, 6)))
+    wal.write(Wal.encode(None, [entry(4, 9, b"x" * 1000)]))
+    assert wal.purge(3) == 1, "the mark's own record went too"
+    wal.close()
+    _, recovered = open_log(RealFiles(), tmp_path)
+    assert (recovered.mark, recovered.entries) == (SnapshotMark(3, 9, (5, 6)), [entry(4, 9, b"x" * 1000)])
+
+
+class _Recorder(RealFiles):
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def unlink(self, path: Path) -> None:
+        self.done.append("unlink")
+        super().unlink(path)
+
+    def sync_directory(self, path: Path) -> None:
+        self.done.append("sync")
+        super().sync_directory(path)
+
+
+def test_purging_never_leaves_a_hole_between_segments(tmp_path: Path) -> None:
+    files = _Recorder()
+    wal = new_log(files, tmp_path)
+    for index in range(1, 21):
+        wal.write(Wal.encode(None, [entry(index, data=b"x" * 1000)]))
+    wal.mark(SnapshotMark(20, 1))
+    files.done.clear()
+    removed = wal.purge(20)
+    assert removed > 2
+    assert files.done == ["unlink", "sync"] * removed
+    wal.close()
+
+
 def test_a_batch_larger_than_a_segment_gets_one_of_its_own(tmp_path: Path) -> None:
     wal = new_log(RealFiles(), tmp_path)
     big = [entry(1), entry(2, data=b"y" * 20000), entry(3)]
@@ -245,6 +283,16 @@ def test_the_reserve_carries_the_alarm_when_the_segment_is_full(tmp_path: Path) 
         wal.write(Wal.encode(None, [entry(5, data=b"x" * 2000)]))
     wal.close()
     assert open_log(RealFiles(), tmp_path)[1].last_index == 4
+
+
+def test_low_space_is_told_by_the_cut_that_found_none(tmp_path: Path) -> None:
+    wal = new_log(FaultyFiles(RealFiles(), Fault(PREALLOCATE, 4, errno.ENOSPC, lasting=True)), tmp_path)
+    told = []
+    for index in range(1, 8):
+        wal.write(Wal.encode(None, [entry(index, data=b"x" * 1000)]))
+        told.append(wal.low_space)
+    assert told == [False] * 6 + [True], "the seventh went into the reserve"
+    wal.close()
 
 
 def test_space_that_came_back_ends_low_space(tmp_path: Path) -> None:

@@ -49,8 +49,10 @@ def test_a_write_cut_anywhere_is_there_whole_or_not_at_all(tmp_path: Path, earli
         with pytest.raises(WalFailed):
             wal.write(Wal.encode(HardState(1, 1, 1), [entry(2, 1, b"a" * 900), entry(3, 1, b"b" * 200)]))
         size = lossy.unsynced()
-        wal, recovered = open_log(lossy.crash(keep=cut), directory)
+        after = lossy.crash(keep=cut)
+        wal, recovered = open_log(after, directory)
         assert recovered.entries[:1] == acknowledged
+        assert after.unsynced() == 0, "a repair that is not synced could be mixed up with the next write"
         assert len(recovered.entries) in (1, 3)
         assert (recovered.torn_bytes > 0) == (cut > 0 and len(recovered.entries) == 1)
         kept.add(len(recovered.entries))
@@ -188,6 +190,38 @@ def test_an_older_copy_of_the_last_segment_but_one_is_refused(tmp_path: Path) ->
     wal.close()
     path.write_bytes(older)
     with pytest.raises(WalDamaged, match="does not continue"):
+        open_log(RealFiles(), tmp_path)
+
+
+def test_a_torn_looking_end_before_a_later_segment_is_damage(tmp_path: Path) -> None:
+    wal = new_log(RealFiles(), tmp_path)
+    _grow(wal, 9, 1000, seed=1)
+    wal.close()
+    path = min(tmp_path.glob("*.wal"))
+    data = path.read_bytes()
+    end = len(data.rstrip(b"\0")) // SECTOR * SECTOR
+    path.write_bytes(data[: end - SECTOR] + bytes(SECTOR) + data[end:])
+    with pytest.raises(WalDamaged, match="a later segment exists"):
+        open_log(RealFiles(), tmp_path)
+
+
+def test_frames_of_two_histories_of_one_log_are_refused(tmp_path: Path) -> None:
+    wal = new_log(RealFiles(), tmp_path)
+    _grow(wal, 1, 100, seed=1)
+    wal.close()
+    path = next(tmp_path.glob("*.wal"))
+    common = path.read_bytes()
+    histories = []
+    for name in (b"one", b"two"):
+        path.write_bytes(common)
+        wal, _ = open_log(RealFiles(), tmp_path)
+        wal.write(Wal.encode(None, [entry(2, data=name)]))
+        middle = wal._current().position
+        wal.write(Wal.encode(None, [entry(3, data=name)]))
+        wal.close()
+        histories.append(path.read_bytes())
+    path.write_bytes(histories[0][:middle] + histories[1][middle:])
+    with pytest.raises(WalDamaged, match="does not continue the one before"):
         open_log(RealFiles(), tmp_path)
 
 
