@@ -166,6 +166,24 @@ class BlockingClient(ClientBase):
         )
         return self.run(calls.fetch(wanted, self._namespace), timeout)
 
+    def read(self, request: ops.Get, *, timeout: Timeout = DEFAULT) -> RangeResult:
+        """What `range` does, for a request made with `coord.ops`, with every filter that etcd has.
+
+        Raises:
+            Compacted, FutureRevision: `revision` cannot be read.
+            CallTimeout, Unavailable, RequestRefused, HistoryLost, ClosedError.
+        """
+        return self.run(calls.fetch(request, self._namespace), timeout)
+
+    def write(self, request: ops.Put, *, timeout: Timeout = DEFAULT) -> PutResult:
+        """What `put` does, for a request made with `coord.ops`.
+
+        Raises:
+            OutcomeUnknown: it was sent and no answer came.
+            CallTimeout, Unavailable, RequestRefused, HistoryLost, ClosedError.
+        """
+        return self.run(calls.put(request, self._namespace), timeout)
+
     def scan(
         self,
         prefix: str | bytes,
