@@ -71,9 +71,9 @@ def command(kind: str) -> list[str]:
 
 
 def _etcd34() -> str:
-    path = shutil.which("etcd")
+    path = os.environ.get("COORD_ETCD34") or shutil.which("etcd")
     if path is None:
-        raise ServerMissing("etcd 3.4 is missing: apt-get install etcd-server etcd-client")
+        raise ServerMissing("etcd 3.4 is missing: apt-get install etcd-server etcd-client, or name it in COORD_ETCD34")
     shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
     if "etcd Version: 3.4." not in shown:
         raise ServerMissing(f"{path} is not etcd 3.4 but: {shown.splitlines()[:1]}")
@@ -89,7 +89,7 @@ class Port:
         offset = int.from_bytes(os.urandom(4), "big")
         for step in range(len(_PORTS)):
             number = _PORTS[(offset + step) % len(_PORTS)]
-            lock = open(directory / str(number), "w")  # noqa: SIM115 - held until close()
+            lock = open(directory / str(number), "w")  # noqa: SIM115 - the lock is held until close()
             if _locked(lock) and _bindable(number):
                 self.number, self._lock = number, lock
                 return

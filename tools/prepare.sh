@@ -1,0 +1,98 @@
+#!/bin/bash
+# Makes .venv with coord and everything its tests need, and finds or installs a real etcd 3.4 (Debian's etcd-server).
+# Does nothing that was done before: a second run takes a moment.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+
+say() { echo "prepare: $*" >&2; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo --non-interactive "$@"; fi
+}
+
+may_install() {
+    command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo --non-interactive true 2>/dev/null; }
+}
+
+apt_install() {
+    # A service that a package starts by itself would take port 2379: this policy lets none start.
+    local policy=/usr/sbin/policy-rc.d placed=
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+        placed=yes
+    fi
+    local failed=
+    as_root apt-get update -qq ||
+        say "apt-get update failed: no network, or no package index in /etc/apt; trying with what is known"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 || failed=yes
+    if [ -n "$placed" ]; then as_root rm -f "$policy"; fi
+    [ -z "$failed" ]
+}
+
+working() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+    for each in ${PYTHON:-} python3.11 python3.12 python3.13 python3; do
+        if command -v "$each" >/dev/null && working "$each"; then
+            echo "$each"
+            return
+        fi
+    done
+    say "Python 3.11 or newer is needed (apt-get install python3 python3-venv, or PYTHON=/path/to/python)"
+    return 1
+}
+
+make_environment() {
+    local python
+    python="$(find_python)"
+    if ! "$python" -m venv .venv 2>/dev/null; then
+        rm -rf .venv
+        may_install && apt_install python3-venv && "$python" -m venv .venv && return
+        rm -rf .venv
+        say "$python cannot make virtual environments: apt-get install python3-venv"
+        return 1
+    fi
+}
+
+install_python_packages() {
+    local stamp=.venv/installed
+    if [ -f "$stamp" ] && cmp -s "$stamp" pyproject.toml && .venv/bin/python -c 'import coord, pytest' 2>/dev/null; then
+        return
+    fi
+    [ -x .venv/bin/python ] || make_environment
+    say "installing packages into .venv"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' || {
+        say "pip could not install the packages: is a package index reachable?"
+        return 1
+    }
+    cp pyproject.toml "$stamp"
+}
+
+is_34() { "$1" --version 2>/dev/null | grep -q '^etcd Version: 3\.4\.'; }
+
+find_etcd() {
+    local path="${COORD_ETCD34:-$(command -v etcd || true)}"
+    [ -n "$path" ] && is_34 "$path"
+}
+
+install_etcd() {
+    if find_etcd && command -v etcdctl >/dev/null; then return; fi
+    if may_install; then
+        say "installing etcd-server and etcd-client from Debian"
+        apt_install etcd-server etcd-client || say "apt-get could not install etcd-server and etcd-client"
+    else
+        say "etcd 3.4 is missing and cannot be installed: this is not root, and sudo asks for a password or is missing"
+    fi
+    find_etcd && return
+    say "no etcd 3.4 here (found: $( (etcd --version 2>/dev/null || echo none) | head -n 1))."
+    say "  Debian 12: apt-get install etcd-server etcd-client.  Elsewhere: COORD_ETCD34=/path/to/etcd."
+    if [ "${COORD_REQUIRE_REAL_ETCD:-}" = 1 ]; then
+        return 1
+    fi
+    say "its tests will be skipped"
+}
+
+install_python_packages
+install_etcd
