@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 import tempfile
 import threading
@@ -42,6 +43,7 @@ class EmbeddedServer:
         """
         self._path = None if path is None else Path(path).absolute()
         self._settings = settings
+        self._token = secrets.token_hex(8)
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._run: _Run | None = None
@@ -108,6 +110,9 @@ class EmbeddedServer:
             "data_dir": "" if self._path is None else str(self._path),
             "listen_client_urls": (url,),
             "advertise_client_urls": (url,),
+            "name": "embedded",
+            # Ids are made of it: a client must be able to tell that the next throw-away server is not this one.
+            "initial_cluster_token": self._token,
             **self._settings,
         }
         return ServerConfig(**fields)
