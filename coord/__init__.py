@@ -1,1 +1,94 @@
-"""Service discovery and coordination on etcd, with a bundled etcd-compatible server."""
+"""Service discovery and coordination on etcd, with a bundled etcd-compatible server.
+
+::
+
+    import coord
+
+    with coord.lock("/my-lock"):          # one process at a time, on all machines
+        ...
+
+    with coord.connect("http://127.0.0.1:2379") as client:
+        client.put("greeting", "hello")
+
+Everything exists twice with the same names: ``coord.X`` blocks, ``coord.aio.X`` is awaited. Without a configured
+endpoint the per-user local server is used (see `coord.place`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from coord import ops
+from coord.client.tls import Tls
+from coord.errors import (
+    AuthenticationFailed,
+    CallTimeout,
+    ClosedError,
+    Compacted,
+    CoordError,
+    ForkedError,
+    HistoryLost,
+    LeaseLost,
+    LocalServerNotice,
+    LockLost,
+    LockTimeout,
+    NotConfigured,
+    NotOwner,
+    OutcomeUnknown,
+    PermissionDenied,
+    RequestRefused,
+    Unavailable,
+    UsageError,
+)
+from coord.model import DEFAULT, Event, EventKind, KeyValue, LeaseState, WatchBatch
+from coord.sync import Client, connect, default_client, discover, lock, register
+
+if TYPE_CHECKING:
+    from coord import aio
+
+__all__ = [
+    "DEFAULT",
+    "AuthenticationFailed",
+    "CallTimeout",
+    "Client",
+    "ClosedError",
+    "Compacted",
+    "CoordError",
+    "Event",
+    "EventKind",
+    "ForkedError",
+    "HistoryLost",
+    "KeyValue",
+    "LeaseLost",
+    "LeaseState",
+    "LocalServerNotice",
+    "LockLost",
+    "LockTimeout",
+    "NotConfigured",
+    "NotOwner",
+    "OutcomeUnknown",
+    "PermissionDenied",
+    "RequestRefused",
+    "Tls",
+    "Unavailable",
+    "UsageError",
+    "WatchBatch",
+    "aio",
+    "connect",
+    "default_client",
+    "discover",
+    "lock",
+    "ops",
+    "register",
+]
+
+# The library tells what it does through `logging` and leaves the rest to the program.
+logging.getLogger("coord").addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name == "aio":
+        return importlib.import_module("coord.aio")
+    raise AttributeError(f"module 'coord' has no attribute {name!r}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from coord.connect import Client
+    from coord.sync import Client
 
 GLOBAL_WITH_VALUE = frozenset(
     (
