@@ -16,6 +16,7 @@ from coord.client.leases import AsyncLeases
 from coord.client.maintenance import AsyncMaintenance
 from coord.client.pages import PAGE, Pages
 from coord.client.retry import Timeout
+from coord.client.streaming import AsyncStreaming
 from coord.client.tls import Tls
 from coord.client.txn import AsyncTxn
 from coord.client.urls import Endpoint
@@ -27,7 +28,7 @@ from coord.wire.methods import Method
 T = TypeVar("T")
 
 
-class AsyncClient(ClientBase):
+class AsyncClient(AsyncStreaming, ClientBase):
     """A client of an etcd cluster, or of coord's own server. For the tasks of one event loop.
 
     It belongs to the loop in which it is first used; make one for each ``asyncio.run``.
@@ -75,7 +76,11 @@ class AsyncClient(ClientBase):
             warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
 
     async def close(self) -> None:
-        """Close; calls under way end with `ClosedError`. Again is harmless."""
+        """Close: background programs are stopped, whoever waits is woken, leases are given up, calls under way end.
+
+        They end with `ClosedError`. Bounded to a few seconds whatever the servers do; again is harmless.
+        """
+        await self._close_streaming()
         await self._connection.close()
 
     async def run(self, call: Call[T], timeout: Timeout = DEFAULT, *, endpoint: Endpoint | None = None) -> T:

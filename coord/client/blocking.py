@@ -16,6 +16,7 @@ from coord.client.leases import BlockingLeases
 from coord.client.maintenance import BlockingMaintenance
 from coord.client.pages import PAGE, Pages
 from coord.client.retry import Timeout
+from coord.client.streaming import BlockingStreaming
 from coord.client.tls import Tls
 from coord.client.txn import BlockingTxn
 from coord.client.urls import Endpoint
@@ -27,7 +28,7 @@ from coord.wire.methods import Method
 T = TypeVar("T")
 
 
-class BlockingClient(ClientBase):
+class BlockingClient(BlockingStreaming, ClientBase):
     """A client of an etcd cluster, or of coord's own server. Safe to use from many threads.
 
     It connects when it is first used. `timeout` bounds each call, retries and connecting included: seconds or a
@@ -73,7 +74,11 @@ class BlockingClient(ClientBase):
             warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
 
     def close(self) -> None:
-        """Close; calls under way end with `ClosedError`. Again is harmless."""
+        """Close: background programs are stopped, whoever waits is woken, leases are given up, calls under way end.
+
+        They end with `ClosedError`. Bounded to a few seconds whatever the servers do; again is harmless.
+        """
+        self._close_streaming()
         self._connection.close()
 
     def run(self, call: Call[T], timeout: Timeout = DEFAULT, *, endpoint: Endpoint | None = None) -> T:

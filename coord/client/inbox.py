@@ -1,12 +1,12 @@
 """What waits for one reader of watches: batches in order, then perhaps the error that ended it.
 
-Filled by the watch shell (a thread or the loop), emptied by the reader; both may be anywhere. Its size is bounded by
-the watch machine, which pauses a watcher whose reader is behind.
+Filled by the watch shell (a thread or the loop), emptied by the reader; both may be anywhere. It has no lock: every
+step is one atomic operation on a deque or dict. Its size is bounded by the watch machine, which pauses a watcher whose
+reader is behind.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -19,13 +19,12 @@ from coord.model import WatchBatch
 class Inbox:
     """One for each handle; the handle may have several watchers, told apart by token."""
 
-    __slots__ = ("__weakref__", "_batches", "_confirmed", "_error", "_listeners", "_lock")
+    __slots__ = ("__weakref__", "_batches", "_confirmed", "_error", "_listeners")
 
     def __init__(self) -> None:
         self._batches: deque[tuple[int, WatchBatch]] = deque()
         self._confirmed: dict[int, int] = {}
         self._error: CoordError | None = None
-        self._lock = threading.Lock()
         self._listeners: dict[object, Post] = {}
 
     # --- the shell's side
@@ -78,17 +77,14 @@ class Inbox:
     def listen(self, post: Post) -> Callable[[], None]:
         """Call `post` whenever something came. Returns what takes it back."""
         token = object()
-        with self._lock:
-            self._listeners[token] = post
+        self._listeners[token] = post
         return partial(self._forget, token)
 
     def _forget(self, token: object) -> None:
         self._listeners.pop(token, None)
 
     def _tell(self) -> None:
-        with self._lock:
-            listeners = list(self._listeners.values())
-        for post in listeners:
+        for post in self._listeners.copy().values():
             post()
 
     @property

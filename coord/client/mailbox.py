@@ -75,12 +75,15 @@ class LoopMailbox:
 
 
 class Bell:
-    """Something that happens once, and whom to tell of it. For the close of a client."""
+    """Something that happens once, and whom to tell of it. For the close of a client.
 
-    __slots__ = ("_listeners", "_lock", "_rung")
+    Without a lock, which a forked child would inherit locked: every step is one atomic operation on the dict, and who
+    listens enters himself before he looks whether it has rung.
+    """
+
+    __slots__ = ("_listeners", "_rung")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._listeners: dict[object, Post] = {}
         self._rung = False
 
@@ -92,10 +95,8 @@ class Bell:
     def listen(self, post: Post) -> Callable[[], None]:
         """Call `post` when it rings; at once if it has. Returns what takes it back."""
         token = object()
-        with self._lock:
-            self._listeners[token] = post
-            rung = self._rung
-        if rung:
+        self._listeners[token] = post
+        if self._rung:
             post()
         return partial(self._forget, token)
 
@@ -104,8 +105,6 @@ class Bell:
 
     def ring(self) -> None:
         """Tell everybody; again is harmless."""
-        with self._lock:
-            self._rung = True
-            listeners = list(self._listeners.values())
-        for post in listeners:
+        self._rung = True
+        for post in self._listeners.copy().values():
             post()

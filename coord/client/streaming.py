@@ -1,0 +1,211 @@
+"""The streaming half of both clients: watch, session, background programs, and the port that carries recipes.
+
+Nothing here exists until it is used: no thread, no task, no channel.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Final
+
+from coord.client.aio_port import AsyncPort
+from coord.client.background import Program, TaskHandle, TaskPrograms, ThreadHandle, ThreadPrograms
+from coord.client.blocking_port import BlockingPort
+from coord.client.connection_aio import AsyncConnection
+from coord.client.connection_blocking import BlockingConnection
+from coord.client.retry import Timeout, seconds
+from coord.client.session import Session
+from coord.client.watch_faces import AsyncWatch, OnCompacted, Watch, watch_spec
+from coord.errors import UsageError
+from coord.model import DEFAULT
+from coord.program import run_blocking
+
+SESSION_TTL: Final = 10.0
+"""Seconds after which others take it that a client has died."""
+
+# Two threads may ask a client for its port for the first time; two ports would be two keepers.
+_making: Final = threading.Lock()
+
+
+class BlockingStreaming:
+    """What `BlockingClient` has beside its calls."""
+
+    _connection: BlockingConnection
+    _namespace: bytes
+    _timeout: float | None
+    _port: BlockingPort | None = None
+    _programs: ThreadPrograms | None = None
+
+    @property
+    def port(self) -> BlockingPort:
+        """What recipes run on; see `coord.port.Port`."""
+        if self._port is None:
+            with _making:
+                if self._port is None:
+                    self._port = BlockingPort(self._connection, namespace=self._namespace)
+        return self._port
+
+    def watch(
+        self,
+        key: str | bytes,
+        *,
+        prefix: bool = False,
+        range_end: str | bytes | None = None,
+        from_revision: int = 0,
+        previous: bool = False,
+        puts: bool = True,
+        deletes: bool = True,
+        on_compacted: OnCompacted = "resync",
+        progress: bool = False,
+        timeout: float | timedelta | None = None,
+    ) -> Watch:
+        """Watch a key or a range: ``for batch in client.watch("cfg/", prefix=True): …``.
+
+        Args:
+            key: the key, or the start of the range.
+            prefix: every key that begins with `key`.
+            range_end: every key from `key` up to, but not including, this one.
+            from_revision: the first revision wanted; 0 for what happens from now on. "Now" is when the server has the
+                watch, which ``with client.watch(…)`` waits for.
+            previous: deliver each key as it was before, too.
+            puts: deliver puts.
+            deletes: deliver deletions.
+            on_compacted: when what follows was compacted away, "resync" delivers the whole range at one revision in a
+                batch with ``resync=True`` and goes on from there; "raise" ends the watch with `Compacted`.
+            progress: deliver batches without events as well, each saying how far the watch has come.
+            timeout: seconds that each wait may take; None waits for ever.
+
+        Raises:
+            UsageError: the arguments name no range, no event, or no revision.
+            ClosedError: the client was closed.
+        """
+        spec = watch_spec(
+            key,
+            prefix=prefix,
+            range_end=range_end,
+            from_revision=from_revision,
+            previous=previous,
+            puts=puts,
+            deletes=deletes,
+            progress=progress,
+        )
+        return Watch(self.port, spec, on_compacted=on_compacted, timeout=timeout, opening=self._timeout)
+
+    def session(self, ttl: float | timedelta = SESSION_TTL, *, timeout: Timeout = DEFAULT) -> Session:
+        """A lease that is kept alive until the client closes, shared by all who ask for the same time to live.
+
+        Keys put with ``lease=session.lease`` live as long as this client does.
+
+        Raises:
+            UsageError: `ttl` is not positive.
+            CallTimeout, Unavailable, RequestRefused, ClosedError.
+        """
+        port = self.port
+        wanted = seconds(timeout, self._timeout)
+        deadline = None if wanted is None else port.now() + wanted
+        return run_blocking(port.session(_ttl(ttl), deadline=deadline))
+
+    def background(self, program: Program, *, name: str) -> ThreadHandle:
+        """Run a long-lived program over the port in a thread of its own, until it ends or the client closes.
+
+        Raises:
+            ClosedError: the client was closed.
+        """
+        port = self.port
+        with _making:
+            if self._programs is None:
+                self._programs = ThreadPrograms(port)
+        return self._programs.start(program, name=name)
+
+    def _close_streaming(self) -> None:
+        """Stop the programs, then everything that waits, then give up the leases; bounded."""
+        if self._programs is not None:
+            self._programs.close()
+        self.port.close()
+
+
+class AsyncStreaming:
+    """What `AsyncClient` has beside its calls."""
+
+    _connection: AsyncConnection
+    _namespace: bytes
+    _timeout: float | None
+    _port: AsyncPort | None = None
+    _programs: TaskPrograms | None = None
+
+    @property
+    def port(self) -> AsyncPort:
+        """What recipes run on; see `coord.port.Port`."""
+        if self._port is None:
+            self._port = AsyncPort(self._connection, namespace=self._namespace)
+        return self._port
+
+    def watch(
+        self,
+        key: str | bytes,
+        *,
+        prefix: bool = False,
+        range_end: str | bytes | None = None,
+        from_revision: int = 0,
+        previous: bool = False,
+        puts: bool = True,
+        deletes: bool = True,
+        on_compacted: OnCompacted = "resync",
+        progress: bool = False,
+        timeout: float | timedelta | None = None,
+    ) -> AsyncWatch:
+        """Watch a key or a range: ``async for batch in client.watch("cfg/", prefix=True): …``.
+
+        See `BlockingClient.watch` for the arguments.
+
+        Raises:
+            UsageError: the arguments name no range, no event, or no revision.
+            ClosedError: the client was closed.
+        """
+        spec = watch_spec(
+            key,
+            prefix=prefix,
+            range_end=range_end,
+            from_revision=from_revision,
+            previous=previous,
+            puts=puts,
+            deletes=deletes,
+            progress=progress,
+        )
+        return AsyncWatch(self.port, spec, on_compacted=on_compacted, timeout=timeout, opening=self._timeout)
+
+    async def session(self, ttl: float | timedelta = SESSION_TTL, *, timeout: Timeout = DEFAULT) -> Session:
+        """A lease that is kept alive until the client closes; see `BlockingClient.session`.
+
+        Raises:
+            UsageError: `ttl` is not positive.
+            CallTimeout, Unavailable, RequestRefused, ClosedError.
+        """
+        port = self.port
+        wanted = seconds(timeout, self._timeout)
+        deadline = None if wanted is None else port.now() + wanted
+        return await port.session(_ttl(ttl), deadline=deadline)
+
+    def background(self, program: Program, *, name: str) -> TaskHandle:
+        """Run a long-lived program over the port in a task of its own, until it ends or the client closes.
+
+        Raises:
+            ClosedError: the client was closed.
+        """
+        if self._programs is None:
+            self._programs = TaskPrograms(self.port)
+        return self._programs.start(program, name=name)
+
+    async def _close_streaming(self) -> None:
+        """Stop the programs, then everything that waits, then give up the leases; bounded."""
+        if self._programs is not None:
+            await self._programs.close()
+        await self.port.close()
+
+
+def _ttl(ttl: float | timedelta) -> float:
+    wanted = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if not wanted > 0:
+        raise UsageError(f"ttl must be positive, not {ttl!r}")
+    return float(wanted)
