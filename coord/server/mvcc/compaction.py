@@ -23,7 +23,10 @@ def pending(store: Store) -> bool:
 
 
 def steps(store: Store) -> Iterator[None]:
-    """Drop everything below the compact mark, yielding between batches; a mark set meanwhile is taken up as well."""
+    """Drop everything below the compact mark, yielding between batches; a mark set meanwhile is taken up as well.
+
+    May be given up and begun anew at any step.
+    """
     while pending(store):
         target = store.compacted
         # Reads in slices that began before the mark still need what it covers. They end by themselves.
@@ -34,17 +37,12 @@ def steps(store: Store) -> Iterator[None]:
 
 
 def _scrub(store: Store, target: int) -> Iterator[None]:
-    index = store.index
-    dropped = 0
-    for looked_at, key in enumerate(list(index.past), 1):
-        stored = index.scrub(key, target)
-        # One key can have a million revisions: its records are dropped in batches too, after the index forgot them.
-        for at in range(0, len(stored), BATCH):
-            batch = stored[at : at + BATCH]
-            store.drop(batch)
-            dropped += len(batch)
-            if dropped >= BATCH:
-                dropped = 0
-                yield
+    for looked_at, key in enumerate(list(store.index.past), 1):
+        waiting = store.scrub(key, target)
+        while waiting >= BATCH:
+            waiting = store.drop(BATCH)
+            yield
         if not looked_at % BATCH:
             yield
+    while store.drop(BATCH):
+        yield

@@ -10,6 +10,7 @@ Knows nothing of requests, leases' lives, Raft or time.
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from itertools import count
 from typing import Final, NamedTuple
@@ -54,6 +55,9 @@ class Store:
         self._backend = backend
         self._changes: list[Change] = []  # of the transaction in progress
         self._listeners: list[Listener] = []
+        # Forgotten by the index but still in the backend, oldest of each key first. Kept here and not by the work that
+        # fills it, so that nothing is left on disk for ever when that work is given up and begun anew.
+        self._doomed: deque[bytes] = deque()
         self._pins: dict[int, int] = {}  # revision -> sliced reads in progress at it
 
     def listen(self, listener: Listener) -> None:
@@ -212,16 +216,26 @@ class Store:
         self.compacted = revision
         self._backend.put(Bucket.META, SCHEDULED, revision_key(revision, 0))
 
-    def drop(self, stored: list[bytes]) -> None:
-        """Forget records that the index let go of; between two commands, whose seals this repeats."""
-        delete = self._backend.delete
-        for key in stored:
-            delete(Bucket.KEY, key)
+    def scrub(self, key: bytes, revision: int) -> int:
+        """Let the index forget what a compaction at `revision` drops of `key`; returns how many await `drop`."""
+        self._doomed.extend(self.index.scrub(key, revision))
+        return len(self._doomed)
+
+    def drop(self, limit: int) -> int:
+        """Remove up to `limit` records that the index has forgotten; returns how many are left.
+
+        Runs between two commands, and repeats the seal of the last one so that a flush may carry this.
+        """
+        doomed, delete = self._doomed, self._backend.delete
+        for _ in range(min(limit, len(doomed))):
+            delete(Bucket.KEY, doomed.popleft())
         self._backend.seal(*self._backend.applied)
+        return len(doomed)
 
     def mark_scrubbed(self, revision: int) -> None:
         """Nothing that a compaction at `revision` drops is left."""
         invariant(self.scrubbed <= revision <= self.compacted, "scrubbed what is not compacted", revision=revision)
+        invariant(not self._doomed, "scrubbed before all was dropped", left=len(self._doomed))
         self.scrubbed = revision
         self._backend.put(Bucket.META, FINISHED, revision_key(revision, 0))
         self._backend.seal(*self._backend.applied)

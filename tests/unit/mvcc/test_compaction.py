@@ -125,3 +125,12 @@ def test_the_finished_mark_is_stored_and_sealed(store, backend):
         pass
     assert backend.get(Bucket.META, FINISHED) is not None
     assert backend.applied == (9, 1)
+
+
+def test_work_given_up_and_begun_anew_leaves_nothing_on_disk(store, backend):
+    write(store, *[b"k"] * 2500)
+    store.mark_compacted(2501)
+    next(compaction.steps(store))
+    for _ in compaction.steps(store):
+        pass
+    assert records(backend) == 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from coord.server.mvcc import catchup
+from coord.server.mvcc import catchup, events
+from coord.server.mvcc.records import encode_event
 from coord.server.mvcc.streams import NO_DELETE, NO_PUT, QUEUE_RESPONSES
 from coord.wire.mvcc_pb2 import KeyValue
 from tests.unit.mvcc.watching import CLUSTER, Watched, create, responses, told
@@ -168,11 +169,13 @@ def test_previous_values_are_those_before_the_revision(watched, live):
 
 
 def test_an_event_is_encoded_once_for_all_who_want_its_form(watched, monkeypatch):
-    from coord.server.mvcc import events
-
     calls = []
-    real = events.encode_event
-    monkeypatch.setattr(events, "encode_event", lambda *args: calls.append(args) or real(*args))
+
+    def counting(*args):
+        calls.append(args)
+        return encode_event(*args)
+
+    monkeypatch.setattr(events, "encode_event", counting)
     streams = [watched.open() for _ in range(5)]
     for stream in streams:
         stream.create(create(b"k"))
@@ -183,8 +186,6 @@ def test_an_event_is_encoded_once_for_all_who_want_its_form(watched, monkeypatch
 
 
 def test_a_commit_nobody_watches_encodes_nothing(watched, monkeypatch):
-    from coord.server.mvcc import events
-
     stream = watched.open()
     stream.create(create(b"elsewhere"))
     monkeypatch.setattr(events, "encode_event", lambda *args: pytest.fail("encoded for nobody"))
@@ -380,7 +381,7 @@ def test_a_full_stream_costs_nobody_else_and_catches_up(watched):
     assert heard == list(range(2, 302))
     assert len(slow) == QUEUE_RESPONSES
     assert watched.hub.statistics()["slow_watchers"] == 1
-    late = []
+    late: list[int] = []
     while len(late) < 300:
         batch = [event.kv.mod_revision for response in responses(slow) for event in response.events]
         watched.settle()
