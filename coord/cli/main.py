@@ -110,8 +110,9 @@ def _show_warning(
     file: object = None,
     line: str | None = None,
 ) -> None:
-    """Warnings are for people here: without file and line."""
-    problem(f"coord: {message}")
+    """Warnings are for people here: without file and line, and that the local server is used only if one looks."""
+    if not issubclass(category, LocalServerNotice) or sys.stderr.isatty():
+        problem(f"coord: {message}")
 
 
 def hoist(words: Sequence[str]) -> list[str]:

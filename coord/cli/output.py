@@ -34,14 +34,16 @@ def raw(data: bytes) -> None:
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """A table for people; plain enough to be cut by columns when it goes into a pipe."""
+    """A table for people; never folded or cut, so that it can be searched by line."""
     grid = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
-        grid.add_column(column, overflow="fold")
+        grid.add_column(column, no_wrap=True)
     for row in rows:
         grid.add_row(*row)
-    console = Console(soft_wrap=not sys.stdout.isatty())
-    console.print(grid)
+    console = Console(highlight=False)
+    needed = console.measure(grid, options=console.options.update(max_width=10_000)).maximum
+    console.width = max(console.width, needed)
+    console.print(grid, soft_wrap=True)
 
 
 def as_json(document: dict[str, Any]) -> None:

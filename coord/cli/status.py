@@ -43,10 +43,17 @@ def status(context: typer.Context) -> None:
 
 def version() -> None:
     """Print the versions of coord and of what it stands on."""
-    output.line(f"coord {metadata.version('coord')}")
+    output.line(f"coord {_version('coord')}")
     output.line(f"python {platform.python_version()}")
     for name in ("grpcio", "protobuf", "lmdb"):
-        output.line(f"{name} {metadata.version(name)}")
+        output.line(f"{name} {_version(name)}")
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "(not installed as a package)"
 
 
 def _row(endpoint: str, answer: ServerStatus | CoordError) -> tuple[str, ...]:
