@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import logging
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -21,6 +23,8 @@ from coord.port import Session
 
 T = TypeVar("T")
 
+logger = logging.getLogger("coord.keeper")
+
 
 class AsyncPort(PortBase):
     """See `coord.port.Port`. For the loop on which it was first used.
@@ -36,7 +40,10 @@ class AsyncPort(PortBase):
         settings = connection.core.settings
         hub = AsyncHub(connection, namespace=namespace, authenticated=settings.user is not None)
         self._hub: AsyncHub = hub
-        self._keeper = self._keeping = KeeperThread(self, settings, connection.history, namespace=namespace)
+        self._reviver = _Reviver(connection)
+        self._keeper = KeeperThread(
+            self, settings, connection.history, namespace=namespace, revive=self._reviver.revive
+        )
         self._finalizer = weakref.finalize(self, hub.abandon)
         self._finalizer.atexit = False
 
@@ -56,6 +63,11 @@ class AsyncPort(PortBase):
             await ended.wait(CLOSE_SECONDS + 1.0)
         self._keeper.join(0.1)  # it has ended, or is at its last instruction
         await self._hub.close()
+
+    @property
+    def _keeping(self) -> KeeperThread:  # type: ignore[override]  # the base only reads it
+        self._reviver.loop = asyncio.get_running_loop()
+        return self._keeper
 
     @property
     def closed(self) -> bool:
@@ -118,6 +130,31 @@ class AsyncPort(PortBase):
             raise ClosedError("the client was closed")
         if session is not None:
             session.check()
+
+
+class _Reviver:
+    """Has the connection start its endpoint, on the loop, for the keeper's thread. Never refers to the port."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def revive(self, deadline: float | None) -> None:
+        """Called in the keeper's thread; does not wait for a loop that may be blocked."""
+        work = self._connection.revive(deadline)
+        try:
+            if self.loop is not None:
+                asyncio.run_coroutine_threadsafe(work, self.loop).add_done_callback(_logged)
+                return
+        except RuntimeError:
+            pass  # The loop was closed, and the client with it.
+        work.close()
+
+
+def _logged(revived: concurrent.futures.Future[None]) -> None:
+    error = None if revived.cancelled() else revived.exception()
+    if error is not None:
+        logger.warning("no server answers, and none could be started: %s", error)
 
 
 async def shielded(cleanup: Coroutine[Any, Any, T]) -> T:

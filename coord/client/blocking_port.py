@@ -39,7 +39,9 @@ class BlockingPort(PortBase):
         settings = connection.core.settings
         hub = BlockingHub(connection, namespace=namespace, authenticated=settings.user is not None)
         self._hub: BlockingHub = hub
-        self._keeper = self._keeping = KeeperThread(self, settings, connection.history, namespace=namespace)
+        self._keeper = self._keeping = KeeperThread(
+            self, settings, connection.history, namespace=namespace, revive=connection.revive
+        )
         self._finalizer = weakref.finalize(self, hub.abandon)
         self._finalizer.atexit = False
 

@@ -244,7 +244,7 @@ class AsyncConnection:
             return response
         verdict = self.core.failed(pending, failure)
         if not failure.reached:
-            await self._revive(pending.deadline)
+            await self.revive(pending.deadline)
         raise Again(verdict.delay) from failure.cause
 
     async def _send(self, line: _Line, method: Method, request: Any, until: float | None, token: Any) -> Any:
@@ -321,7 +321,12 @@ class AsyncConnection:
         finally:
             self._login_lock.release()
 
-    async def _revive(self, deadline: float | None) -> None:
+    async def revive(self, deadline: float | None) -> None:
+        """Nobody answers: have the endpoint started, if this connection was told how.
+
+        Raises:
+            CoordError: it could not be started.
+        """
         if self._unreachable is None or self._reviving:
             return
         self._reviving = True

@@ -251,7 +251,7 @@ class BlockingConnection:
             return response
         verdict = self.core.failed(pending, failure)
         if not failure.reached:
-            self._revive(pending.deadline)
+            self.revive(pending.deadline)
         raise Again(verdict.delay) from failure.cause
 
     def _send(self, line: _Line, method: Method, request: Any, until: float | None, token: Any) -> Any:
@@ -330,7 +330,12 @@ class BlockingConnection:
         finally:
             self._login_lock.release()
 
-    def _revive(self, deadline: float | None) -> None:
+    def revive(self, deadline: float | None) -> None:
+        """Nobody answers: have the endpoint started, if this connection was told how.
+
+        Raises:
+            CoordError: it could not be started.
+        """
         if self._unreachable is None or not self._revive_lock.acquire(blocking=False):
             return
         try:

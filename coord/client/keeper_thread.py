@@ -33,6 +33,9 @@ logger = logging.getLogger("coord.keeper")
 CLOSE_SECONDS: Final = 1.0
 """What closing spends on revoking leases; what is not revoked by then expires."""
 
+Revive = Callable[[float | None], None]
+
+_REVIVE_SECONDS: Final = 10.0
 _EXIT_SECONDS: Final = 1.5
 _LONGEST_NAP: Final = 10.0  # the queue's timer stands still while the machine is suspended
 
@@ -42,7 +45,9 @@ _cores: Final[weakref.WeakSet[_Core]] = weakref.WeakSet()
 class _Core:
     """All that the thread knows. Never refers to the client."""
 
-    def __init__(self, settings: Settings, history: History, namespace: bytes) -> None:
+    def __init__(self, settings: Settings, history: History, namespace: bytes, revive: Revive) -> None:
+        self._revive = revive
+        self._reviving = False
         self._settings = settings
         self._history = history
         self._namespace = namespace
@@ -70,7 +75,7 @@ class _Core:
                 raise ClosedError("the client was closed")
             if self._thread is None:
                 _cores.add(self)
-                self._shots = Shots(self._settings, self._history)
+                self._shots = Shots(self._settings, self._history, self._unreached)
                 self._forget = self._history.on_lost(self._history_lost)
                 thread = threading.Thread(target=self._run, args=(self._shots,), name="coord-keeper", daemon=True)
                 thread.start()
@@ -105,6 +110,12 @@ class _Core:
         self._start_lock = threading.Lock()
         self._thread = self._shots = None
         inherited.forked(threading.RLock())
+
+    def _unreached(self) -> None:
+        # In a thread of grpc's, which must not wait; the keeper's may: nobody else answers its renewals either.
+        if not self._reviving:
+            self._reviving = True
+            self._news.put(self._have_revived)
 
     def _history_lost(self, _error: HistoryLost) -> None:
         # In whatever thread noticed it, which may hold locks: the keeper's thread does it.
@@ -145,6 +156,14 @@ class _Core:
         except queue.Empty:
             return
 
+    def _have_revived(self) -> None:
+        try:
+            self._revive(clock.now() + _REVIVE_SECONDS)
+        except CoordError as error:
+            logger.warning("no server answers, and none could be started: %s", error)
+        finally:
+            self._reviving = False
+
     def _close(self, seconds: float, on_end: Callable[[], None] | None) -> None:
         if on_end is not None:
             self._on_end.append(on_end)
@@ -174,12 +193,19 @@ class _Core:
 class KeeperThread:
     """A client's side of its keeper.
 
-    Attributes:
-        core: what the thread runs on; `owner`'s collection stops it.
+    Args:
+        owner: whose collection ends the thread and gives the leases up.
+        settings: where and who.
+        history: shared with the client's connection.
+        namespace: put before every key.
+        revive: called in the keeper's thread when nobody answers, with the instant by which it must return. It must
+            not refer to `owner`.
     """
 
-    def __init__(self, owner: object, settings: Settings, history: History, *, namespace: bytes) -> None:
-        self._core = _Core(settings, history, namespace)
+    def __init__(
+        self, owner: object, settings: Settings, history: History, *, namespace: bytes, revive: Revive
+    ) -> None:
+        self._core = _Core(settings, history, namespace, revive)
         self._finalizer = weakref.finalize(owner, self._core.stop)
         self._finalizer.atexit = False
 

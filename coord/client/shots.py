@@ -35,8 +35,9 @@ Done = Callable[[Any, CoordError | None], None]
 class Shots:
     """Channels of the keeper's own and what is under way on them. `send` is for one thread."""
 
-    def __init__(self, settings: Settings, history: History) -> None:
+    def __init__(self, settings: Settings, history: History, unreached: Callable[[], None]) -> None:
         self._core = Core(settings, history)
+        self._unreached = unreached  # called in any thread, before an attempt that reached nobody is reported
         self._channels: dict[Endpoint, grpc.Channel] = {}
         self._under_way: set[grpc.Future] = set()
         self._lock = threading.Lock()
@@ -98,6 +99,8 @@ class Shots:
         self._start(endpoint, call.method, call.request, pending.deadline, self._core.login.metadata, answered)
 
     def _failed(self, pending: Pending, failed: Failure) -> CoordError:
+        if not failed.reached:
+            self._unreached()
         try:
             self._core.failed(pending, failed)
         except CoordError as error:

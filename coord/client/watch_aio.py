@@ -191,6 +191,7 @@ class AsyncHub:
             )
         except CoordError as error:
             self._lost(error, None)
+            await self._revive()
             return
         self._login_generation = stream.login_generation
         self._stream = stream
@@ -203,6 +204,13 @@ class AsyncHub:
             stream.call.cancel()
             writer.cancel()
             await asyncio.wait([writer])
+
+    async def _revive(self) -> None:
+        """Nobody answers, and this may be the only thing that the process does: have the server started."""
+        try:
+            await self._connection.revive(clock.now() + _OPEN_SECONDS)
+        except CoordError as error:
+            logger.warning("no server answers, and none could be started: %s", error)
 
     async def _write(self, stream: Stream) -> None:
         self._writable = box = LoopMailbox()

@@ -253,6 +253,7 @@ class BlockingHub:
             )
         except CoordError as error:
             self._lost(error, None)
+            self._revive()
             return
         with self._lock:
             self._login_generation = stream.login_generation
@@ -264,6 +265,13 @@ class BlockingHub:
             self._read(stream)
         finally:
             outgoing.end()
+
+    def _revive(self) -> None:
+        """Nobody answers, and this may be the only thing that the process does: have the server started."""
+        try:
+            self._connection.revive(clock.now() + _OPEN_SECONDS)
+        except CoordError as error:
+            logger.warning("no server answers, and none could be started: %s", error)
 
     def _read(self, stream: Stream) -> None:
         try:
