@@ -300,8 +300,7 @@ class Keeper:
             if session.phase is Phase.GONE:
                 self._ledger.forget(session)
             if session.wanted and self._closing == _FOREVER:
-                self._asked_for(session.wish).wanted.update(session.wanted)
-                session.wanted.clear()
+                self._asked_for(session.wish).succeed(session, self._shared.clock())
                 self._shared.wake()
 
     def _run_calls(self) -> None:

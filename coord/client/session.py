@@ -67,15 +67,15 @@ class Session:
 
     __slots__ = (
         "__weakref__",
-        "_asked",
         "_attempt",
         "_backoff",
         "_callbacks",
         "_cause",
         "_confirming",
         "_deadline",
-        "_grant_until",
+        "_granting",
         "_lease",
+        "_orphan",
         "_phase",
         "_shared",
         "_ttl",
@@ -92,14 +92,14 @@ class Session:
         self.wanted: dict[object, Callable[[Session | CoordError], None]] = {}  # who waits for the grant
         self.trouble: CoordError | None = None  # why the last duty failed, for the error of who gives up waiting
         self._phase = Phase.ASKED
-        self._asked = False  # a grant was sent at least once
         self._ttl = float(wish)
         self._cause = ""
         self._attempt = now  # when the next duty is due; while one is under way, when it counts as lost
         self._deadline = -_FOREVER
         self._unsure = -_FOREVER
-        self._grant_until = -_FOREVER  # a grant without an answer may still arrive until then
-        self._confirming = False  # the lease exists already, so it is renewed instead of granted
+        self._granting = False  # a grant was sent, and nothing is known of it
+        self._orphan = False  # its grant was never answered, so nothing was ever built on it
+        self._confirming = False  # the lease was granted so long ago that it is renewed before it counts
         self._callbacks: dict[object, Callable[[], None]] = {}
         self._backoff = Backoff(first=min(0.1, wish / 20), limit=min(1.0, wish / 8))
 
@@ -205,6 +205,8 @@ class Session:
         self._judge(now)
         if now < self.wake_at:
             return
+        if self._granting:
+            self._abandon(now)
         duty = self._due(now)
         self._attempt = duty.deadline + REPORT_SLACK
         duties.append(duty)
@@ -214,34 +216,54 @@ class Session:
         if self._phase is Phase.LOST:
             return Revoke(self, now, now + max(1.0, patience), self._lease)
         if self._phase is Phase.ASKED and not self._confirming:
-            self._asked = True
+            self._granting = True
             return Grant(self, now, now + max(1.0, patience), self._lease, self.wish)
         return Renew(self, now, now + patience, self._lease)
 
     def done(self, duty: Duty, result: object, error: CoordError | None, now: float) -> None:
         """Take the answer of a duty. Answers may come late and out of order."""
         self._judge(now)
-        if isinstance(duty, Grant) and isinstance(error, OutcomeUnknown):
-            self._grant_until = max(self._grant_until, duty.deadline + SERVER_REQUEST_TIMEOUT)
         if isinstance(duty, Revoke):
-            self._revoked(duty, error, now)
+            self._revoked(error, now)
         elif self._phase not in (Phase.ASKED, Phase.LIVE):
             pass  # A late answer proves nothing any more: what is lost stays lost.
-        elif error is None and isinstance(result, LeaseGrant):
-            self._alive(duty.sent, result.ttl, now)
+        elif isinstance(duty, Grant):
+            self._granted(duty, result, error, now)
         elif error is None and isinstance(result, int) and result > 0:
             self._alive(duty.sent, result, now)
         elif error is None or isinstance(error, LeaseNotFound):
             self.vanished(now)
-        elif isinstance(error, LeaseExists):
-            self._confirming = True
-            self._attempt = now
         else:
             self._failed(error, now)
 
+    def _granted(self, duty: Duty, result: object, error: CoordError | None, now: float) -> None:
+        if isinstance(error, OutcomeUnknown):
+            self._abandon(now)
+            return
+        self._granting = False
+        if error is None and isinstance(result, LeaseGrant):
+            self._alive(duty.sent, result.ttl, now)
+        elif isinstance(error, LeaseExists):
+            self.vanished(now)  # Somebody has this id: another one must be asked for.
+        elif error is not None:
+            self._failed(error, now)
+
+    def _abandon(self, now: float) -> None:
+        """The grant has no answer: give this id up and, if somebody waits, go on with another.
+
+        An id is asked for once. A second grant of the same id could arrive after the lease had ended, and bring it back
+        with a late claim's key under it that nobody expects any more.
+        """
+        self.trouble = self.trouble or OutcomeUnknown("the answer to a lease grant never came")
+        self._granting = False
+        self._orphan = True
+        self._phase = Phase.LOST
+        self._cause = "unanswered"
+        self._attempt = now
+
     def _alive(self, sent: float, ttl: int, now: float) -> None:
         if now >= sent + ttl - margin(ttl):
-            # So slow an answer proves nothing about this moment; a lease just granted is asked after once more.
+            # So slow an answer proves nothing about this moment; a renewal may.
             self._confirming = True
             self._attempt = now
             return
@@ -263,42 +285,42 @@ class Session:
             self._cause = "refused"
             self._tell(error)
 
-    def _revoked(self, duty: Revoke, error: CoordError | None, now: float) -> None:
+    def _revoked(self, error: CoordError | None, now: float) -> None:
         if self._phase is not Phase.LOST:
             return
-        if error is None or isinstance(error, LeaseNotFound):
-            self._bury(duty.sent)
+        if error is None or isinstance(error, LeaseNotFound) or self._orphan:
+            # One try is enough for a lease without keys: should it exist, it expires.
+            self._phase = Phase.GONE
             return
         self.trouble = error
         self._attempt = now + self._backoff.next()
 
     def vanished(self, now: float) -> None:
-        """The server said that it has no such lease.
+        """The server said that it has no such lease; ids are asked for only once, so this is final.
 
         Who still waits for its grant stays in `wanted`: the keeper asks for another lease on their behalf.
         """
         if self._phase is Phase.LIVE:
             self.lose("expired", now)
         self._cause = self._cause or "expired"
-        self._bury(now)
+        self._phase = Phase.GONE
 
-    def _bury(self, sent: float) -> None:
-        """A request sent at `sent` found no lease, or ended it.
-
-        A grant asked for again after a lost answer may arrive later still and bring the lease back, and a late claim
-        could then put its key under it; so it is revoked once more when no grant can arrive any more.
-        """
-        if sent < self._grant_until:
-            self._phase = Phase.LOST
-            self._attempt = self._grant_until
-        else:
-            self._phase = Phase.GONE
+    def succeed(self, other: Session, now: float) -> None:
+        """Go on for a session whose lease was not granted, no sooner than it would have tried again."""
+        self.wanted.update(other.wanted)
+        other.wanted.clear()
+        if self._phase is Phase.LIVE:
+            self._tell(self)
+            return
+        self.trouble = other.trouble
+        self._backoff = other._backoff
+        self._attempt = now + self._backoff.next()
 
     def lose(self, cause: str, now: float) -> None:
         """Make it LOST if it is not yet; the keeper then revokes it."""
         if self._phase not in (Phase.ASKED, Phase.LIVE):
             return
-        self._phase = Phase.LOST if self._asked else Phase.GONE
+        self._phase = Phase.LOST if self._phase is Phase.LIVE or self._granting or self._confirming else Phase.GONE
         self._cause = cause
         self._deadline = self._unsure = -_FOREVER
         self._attempt = now

@@ -70,22 +70,18 @@ class RandomChoices:
 
 
 class FirstChoices:
-    """No chance at all: always the first event that is no fault, and the smallest number.
+    """No chance at all: always the first event that is no fault, and always the same number."""
 
-    With `at` and `wanted` the decision with that number takes the first event that `wanted` accepts instead.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, number: int = 0) -> None:
         self.trace = 0xCBF29CE484222325
-        self.decisions = 0
+        self._number = number
 
     def pick(self, events: Sequence[Event]) -> Event:
         """The first event that is no fault, if there is one."""
-        self.decisions += 1
         chosen = next((event for event in events if not event.fault), events[0])
         self.trace = ((self.trace ^ chosen.code) * _PRIME) & _MASK
         return chosen
 
     def number(self, below: int) -> int:
-        """Always 0."""
-        return 0
+        """Always the same."""
+        return min(self._number, below - 1)

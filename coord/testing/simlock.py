@@ -132,18 +132,25 @@ class LockScenario:
 
     def _enter(self, guard: SimGuard) -> None:
         world, now = self.world, self.world.clock.now()
+        if guard.key in self.guards:
+            raise Violation(f"{guard!r} entered twice")
         self.guards[guard.key] = guard
         if guard.lease in world.revoked:
             return  # Its owner cannot know yet; only the store can refuse it.
         if _proven_until(guard) <= now:
             raise Violation(f"{guard!r} entered without a live lease")
-        for other in self.guards.values():
-            if other is not guard and _proven_until(other) > now and other.lease not in world.revoked:
-                raise Violation(f"two owners: {other!r} and {guard!r}")
         self._is_first(guard)
         if self.entered and guard.fence <= self.entered[-1]:
             raise Violation(f"{guard!r} entered after fence {self.entered[-1]}")
         self.entered.append(guard.fence)
+
+    def _one_owns(self) -> None:
+        if len(self.guards) < 2:
+            return
+        now, revoked = self.world.clock.now(), self.world.revoked
+        owners = [each for each in self.guards.values() if _proven_until(each) > now and each.lease not in revoked]
+        if len(owners) > 1:
+            raise Violation(f"two owners: {owners}")
 
     def _is_first(self, guard: SimGuard) -> None:
         server = self.world.server
@@ -203,16 +210,24 @@ class LockScenario:
         Raises:
             Violation: a promise was broken.
         """
+        try:
+            self._run()
+        except BaseException:
+            self.world.close()
+            raise
+
+    def _run(self) -> None:
         world = self.world
         while not all(program.over for program in world.programs):
             if world.steps > STEP_LIMIT:
                 raise Violation("programs do not end")
             world.step()
+            self._one_owns()
         self._judge_programs()
         world.budget = 0
         until = world.clock.now() + SETTLE_SECONDS
         while not self._settled():
-            if world.clock.now() > until:
+            if world.at_rest or world.clock.now() > until:
                 raise Violation(f"left behind: {self._left()}")
             world.step()
         if self.left_behind:

@@ -26,7 +26,7 @@ _FOREVER: Final = float("inf")
 
 # Kinds of events; the numbers go into the hash of a schedule.
 _RESUME, _KEEP, _MESSAGE, _LATE, _REGISTER, _WATCH, _EXPIRE, _ADVANCE = range(1, 9)
-_BREAK, _DELAY, _CANCEL, _CRASH, _PAUSE, _CUT, _RESTART, _COMPACT, _REVOKE, _DROP_STREAM = range(9, 19)
+_BREAK, _DELAY, _CANCEL, _CRASH, _PAUSE, _CUT, _RESTART, _COMPACT, _REVOKE, _OVERDUE = range(9, 19)
 
 
 class Violation(AssertionError):
@@ -194,10 +194,12 @@ class SimWorld:
         self.programs: list[Program] = []
         self.running: Program | None = None
         self.steps = 0
+        self.at_rest = False  # nothing can ever happen again
         self.faults = faults or Faults()
         self.budget = budget  # faults that may still happen
         self.ttl = ttl
         self.revoked: set[int] = set()  # leases ended by somebody else, whose owners cannot have known
+        self.interfere: Callable[[int], None] | None = None  # called before each step with its number
         self.idle_checks: list[Callable[[], None]] = []  # called when nothing can happen before time passes
         self.woken_checks: list[Callable[[SimClient, Any, bytes], None]] = []  # (client, watcher, key) for deletions
 
@@ -234,9 +236,14 @@ class SimWorld:
             Violation: nothing can ever happen again.
         """
         self.steps += 1
+        if self.interfere is not None:
+            self.interfere(self.steps)
         events = self._local() or self._anything()
         if not events:
-            raise Violation("nothing can happen any more, and somebody still waits")
+            if any(not program.over for program in self.programs):
+                raise Violation("nothing can happen any more, and somebody still waits")
+            self.at_rest = True
+            return
         event = self.choices.pick(events)
         if event.fault:
             self.budget -= 1
@@ -278,6 +285,9 @@ class SimWorld:
             if now < client.cut_until or (message.stage is Stage.ANSWER and client.stopped):
                 continue
             events.append(Event(20, _MESSAGE << 16 | code, partial(self.net.deliver, message)))
+            if message.give_up <= now and not client.stopped:
+                # Its process stood still when the deadline passed; now the answer and the timer race.
+                events.append(Event(20, _OVERDUE << 16 | code, partial(self.net.time_out, message)))
             if fragile and faults.break_off:
                 events.append(Event(faults.break_off, _BREAK << 16 | code, partial(self.net.break_off, message), True))
         for client in self.clients:
@@ -314,14 +324,16 @@ class SimWorld:
         if not events or all(event.fault for event in events):
             events.append(Event(20, _ADVANCE << 16, partial(self._move_to, instant)))
         elif self.budget > 0 and self.faults.delay:
-            events.append(Event(self.faults.delay, _DELAY << 16, partial(self._move_to, instant), True))
+            events.append(Event(self.faults.delay, _DELAY << 16, partial(self._delay, instant), True))
 
     def _next_instant(self) -> float:
         now = self.clock.now()
         soonest = self.server.next_expiry or _FOREVER
         soonest = soonest if soonest > now else _FOREVER
         for message in self.net.messages:
-            soonest = min(soonest, message.not_before if message.late else message.give_up)
+            instant = message.not_before if message.late else message.give_up
+            if instant > now:
+                soonest = min(soonest, instant)
         for client in self.clients:
             if client.crashed:
                 continue
@@ -337,11 +349,17 @@ class SimWorld:
                     soonest = min(soonest, waiter.until)
         return soonest
 
+    def _delay(self, instant: float) -> None:
+        """Time passes while messages are under way, up to what the clock would have moved to without them."""
+        now = self.clock.now()
+        self._move_to(now + (instant - now) * (1.0, 0.9, 0.6, 0.3)[self.choices.number(4)])
+
     def _move_to(self, instant: float) -> None:
         self.clock.move_to(max(instant, self.clock.now()))
         now = self.clock.now()
         for message in [each for each in self.net.messages if not each.late and each.give_up <= now]:
-            self.net.time_out(message)
+            if self.clients[message.client].stopped_until < now:
+                self.net.time_out(message)
         for program in self.programs:
             waiter = program.waiter
             if waiter is not None and waiter.until is not None and waiter.until <= now:
@@ -401,6 +419,11 @@ class SimWorld:
                 self.net.break_off(message)
         for client in self.clients:
             client.port.hub.disconnect()
+
+    def close(self) -> None:
+        """End what still runs, after a run that failed."""
+        for client in self.clients:
+            client.crash()
 
     # --- commits
 

@@ -1,0 +1,79 @@
+"""The lock under every fault: sampled schedules, and one fault at every position."""
+
+from __future__ import annotations
+
+import pytest
+
+from coord.testing import sim, sweep
+from coord.testing.choices import FirstChoices, RandomChoices
+from coord.testing.simlock import LockScenario, Shape
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def test_sampled_schedules_keep_every_promise() -> None:
+    totals = sim.run_many(sim.lock_scenario, range(3000))
+    assert not totals.failures, f"seed {totals.failures[0][0]}: {totals.failures[0][1]}"
+    assert totals.leaked == 0
+    assert len(totals.traces) > 2900, "the schedules hardly differ"
+    assert totals.entered > 5000, "hardly anybody entered"
+    assert totals.timeouts > 100, "hardly anybody gave up"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_hundred_thousand_distinct_schedules(request: pytest.FixtureRequest) -> None:
+    totals = sim.Totals()
+    for part in sim.run("lock", schedules=102_000, seed=1_000_000, jobs=2):
+        totals.add(part)
+    print(totals)
+    assert not totals.failures, f"seed {totals.failures[0][0]}: {totals.failures[0][1]}"
+    assert totals.leaked == 0
+    assert len(totals.traces) >= 100_000
+
+
+SHAPES = {
+    "two clients": Shape(programs=(1, 1)),
+    "two threads of one client": Shape(programs=(2,)),
+    "giving up in the queue": Shape(programs=(1, 1), limit=0.5, hold=2.0),
+    "not waiting": Shape(programs=(1, 1), limit=0, hold=2.0),
+    "again and again": Shape(programs=(1, 1), cycles=2, hold=0.0),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_one_fault_at_every_position(name: str) -> None:
+    shape = SHAPES[name]
+    count = 0
+    for case in sweep.cases(shape):
+        made = sweep.scenario(case, shape)
+        try:
+            made.run()
+        except AssertionError as failure:
+            pytest.fail(f"{case}: {failure!r}")
+        count += 1
+    assert count > 500, "the sweep did not visit its positions"
+
+
+def test_uncontended_acquire_and_release_are_two_round_trips() -> None:
+    made = LockScenario(FirstChoices(), Shape(programs=(1,), hold=0.0))
+    counted: list[object] = []
+    world = made.world
+    plain = world.net.send
+
+    def send(client: int, request: object, *rest: object) -> object:
+        counted.append(request)
+        return plain(client, request, *rest)  # type: ignore[arg-type]  # passed on as it came
+
+    world.net.send = send  # type: ignore[assignment]  # only counts
+    made.run()
+    # The grant of the session, the claim, the body's write, the release.
+    assert len(counted) == 4
+
+
+def test_waiters_enter_in_the_order_of_their_keys() -> None:
+    for seed in range(50):
+        made = LockScenario(RandomChoices(seed), Shape(programs=(1, 1, 1, 1)))
+        made.run()
+        assert made.entered == sorted(made.entered)
+        assert len(made.entered) == 4
