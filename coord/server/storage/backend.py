@@ -26,7 +26,7 @@ from coord.server.storage.contract import Bucket
 from coord.server.storage.errors import BackendFailed, FormatRefused
 from coord.server.storage.files import DatabasePlace, Files
 from coord.server.storage.flush import DONE, FAILED, FORMAT, FULL, FlushJob, measure
-from coord.server.storage.overlay import RECORD_OVERHEAD, BucketOverlay, merge
+from coord.server.storage.overlay import RECORD_OVERHEAD, BucketOverlay
 from coord.server.storage.reader import (
     FORMAT_KEY,
     SnapshotReader,
@@ -111,12 +111,8 @@ class LmdbBackend:
 
     def get(self, bucket: Bucket, key: bytes) -> bytes | None:
         """The value of `key`, None without one."""
-        overlay = self._overlays[bucket]
-        if overlay:
-            decided, value = overlay.find(key)
-            if decided:
-                return value
-        return self._reading.get(key, db=self._databases[bucket])
+        decided, value = self._overlays[bucket].find(key)
+        return value if decided else self._reading.get(key, None, self._databases[bucket])
 
     def get_many(self, bucket: Bucket, keys: Sequence[bytes]) -> list[bytes]:
         """Values of `keys`, in their order.
@@ -124,16 +120,13 @@ class LmdbBackend:
         Raises:
             InvariantBroken: a key is missing.
         """
-        overlay = self._overlays[bucket]
-        if not overlay:
-            return read_many(self._reading, self._databases[bucket], keys)
-        found = [overlay.find(key) for key in keys]
-        stored = [key for key, (decided, _) in zip(keys, found, strict=True) if not decided]
-        rest = iter(read_many(self._reading, self._databases[bucket], stored) if stored else ())
-        values = [value if decided else next(rest) for decided, value in found]
-        kept = [value for value in values if value is not None]
-        invariant(len(kept) == len(keys), "no key asked for is deleted", bucket=bucket.value, asked=len(keys))
-        return kept
+        overlay, database = self._overlays[bucket], self._databases[bucket]
+        if overlay.empty:
+            return read_many(self._reading, database, keys)
+        found = overlay.find_many(keys)
+        missing = [key for key, value in zip(keys, found, strict=True) if value is None]
+        stored = iter(read_many(self._reading, database, missing) if missing else ())
+        return [next(stored) if value is None else value for value in found]
 
     def put(self, bucket: Bucket, key: bytes, value: bytes) -> None:
         """Set `key`; durable after the next seal and flush."""
@@ -148,15 +141,15 @@ class LmdbBackend:
     def scan(self, bucket: Bucket, start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Pairs with start <= key < end in key order; a flush may run and finish meanwhile, writes may not."""
         stored = read_chunks(lambda: self._reading, self._databases[bucket], start, end)
-        written = self._overlays[bucket].between(start, end)
-        # What a flush moves to the disk meanwhile comes from both sides with the same value, and is yielded once.
-        return merge(stored, written) if written else chain.from_iterable(stored)
+        overlay = self._overlays[bucket]
+        return chain.from_iterable(stored) if overlay.empty else overlay.over(stored, start, end)
 
     def seal(self, index: int, term: int) -> None:
         """All effects up to log position (index, term) have been written; a flush may carry them."""
         invariant((index, term) >= self._applied, "positions go forward", index=index, before=self._applied)
         for overlay in self._overlays.values():
-            if overlay.fresh:
+            fresh = overlay.fresh
+            if fresh.order or fresh.gone:  # asked for every entry and bucket, so not by a call
                 overlay.seal()
                 if DEEP:
                     overlay.check()
@@ -206,7 +199,7 @@ class LmdbBackend:
             return self._job
         if self._applied == self._durable_applied and not self._sealed_bytes:
             return None
-        layers = {bucket: overlay.freeze() for bucket, overlay in self._overlays.items() if overlay.sealed}
+        layers = {bucket: overlay.freeze() for bucket, overlay in self._overlays.items() if overlay.sealed.filled}
         self._frozen_bytes, self._sealed_bytes = self._sealed_bytes, 0
         self._make_room()
         self._job = FlushJob(self._environment, self._databases, self._place, layers, self._applied)
@@ -218,8 +211,7 @@ class LmdbBackend:
         invariant(job.state == DONE, "a flush is finished after it succeeded", state=job.state)
         self._renew()
         for overlay in self._overlays.values():
-            if overlay.frozen:
-                overlay.drop_frozen()
+            overlay.drop_frozen()
         self._frozen_bytes = 0
         self._durable_applied = job.applied
         self._sizes = job.sizes

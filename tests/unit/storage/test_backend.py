@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coord.server.invariant import InvariantBroken
-from coord.server.storage.backend import LmdbBackend
+from coord.server.storage.backend import FlushJob, LmdbBackend
 from coord.server.storage.contract import Backend, Bucket
 from coord.server.storage.errors import BackendFailed, BackendFull, FormatRefused
 from coord.server.storage.faults import DATABASE, Fault, FaultyFiles
@@ -233,16 +233,31 @@ def test_a_scan_is_bounded_and_in_order(backend: LmdbBackend, start: int, end: i
     assert list(backend.scan(KEY, low, high)) == wanted
 
 
-def test_a_flush_may_finish_during_a_scan(backend: LmdbBackend) -> None:
+@pytest.mark.parametrize("begin", range(5))
+@pytest.mark.parametrize("go_on", range(5))
+def test_a_scan_sees_the_same_whatever_a_flush_does_meanwhile(backend: LmdbBackend, begin: int, go_on: int) -> None:
     _fill(backend, range(0, 3 * CHUNK, 2), 1)
     backend.flush()
-    _fill(backend, range(1, 3 * CHUNK, 2), 2)
+    for number in range(1, 3 * CHUNK, 2):
+        backend.put(KEY, _key(number), b"v")
     backend.delete(KEY, _key(2 * CHUNK))
-    backend.seal(3, 1)
+    jobs: list[FlushJob] = []
+    steps = [
+        lambda: None,
+        lambda: backend.seal(2, 1),
+        lambda: jobs.extend(filter(None, [backend.begin_flush()])),
+        lambda: jobs[0].run(),
+        lambda: backend.finish_flush(jobs[0]),
+    ]
+    for step in steps[: begin + 1]:
+        step()
     scan = backend.scan(KEY)
     seen = [next(scan) for _ in range(100)]
-    backend.flush()
+    for step in steps[begin + 1 : go_on + 1]:
+        step()
     seen.extend(scan)
+    for step in steps[max(begin, go_on) + 1 :]:
+        step()
     assert [int.from_bytes(name, "big") for name, _ in seen] == [n for n in range(3 * CHUNK) if n != 2 * CHUNK]
 
 
