@@ -173,6 +173,8 @@ class _Core:
         def done(result: Any, error: CoordError | None) -> None:
             if error is not None:
                 logger.debug("%s failed: %s", type(duty).__name__, error)
+            elif isinstance(duty, Renew):
+                result = result.ttl
             self._news.put(lambda: self.keeper.on_done(duty, result, error, clock.now()))
 
         shots.send(self._call(duty), duty.deadline, done)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.benches import KINDS, make_bench, no_threads_left
 from tests.conftest import make_server
-from tests.port_contract_ownership import SCENARIOS
+from tests.port_contract import SCENARIOS
 from tests.servers import ServerProcess
 
 

@@ -1,4 +1,4 @@
-"""The port contract, second half: sessions, tickets, declared keys, closing. Entered by `tests.port_contract`."""
+"""The port contract, second half: sessions, tickets, declared keys, closing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coord.errors import ClosedError, LeaseLost
 from coord.model import LeaseState, TxnResult
 from coord.ops import Get, Txn, missing, put
 from coord.port import Port, Session, Ticket, WatchTarget
-from tests.port_contract import Bench, eventually, raised, read, scenario, soon, write
+from tests.port_scenarios import SCENARIOS, Bench, eventually, raised, read, scenario, soon, write
 
 
 async def lease_of(port: Port, key: bytes) -> int:
@@ -268,3 +268,6 @@ async def _declared(port: Port) -> None:
 async def _watched(port: Port) -> None:
     watching = port.watch([WatchTarget(b"c/k")], from_revision=1)
     await watching.next(deadline=soon(port))
+
+
+__all__ = ["SCENARIOS"]
