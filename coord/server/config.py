@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from coord.errors import UsageError
+from coord.server.durations import parse_duration
 from coord.server.urls import Url, parse_url
 
 DEFAULT_NAME = "default"
@@ -140,6 +141,21 @@ class ServerConfig:
         """Largest message accepted from a client."""
         return self.max_request_bytes + GRPC_OVERHEAD_BYTES
 
+    @property
+    def retention(self) -> float:
+        """History to keep, in seconds or in revisions as `auto_compaction_mode` says; 0 for all.
+
+        Raises:
+            ConfigError: it is no number (hours) or duration, or no number of revisions.
+        """
+        text = self.auto_compaction_retention
+        try:
+            if self.auto_compaction_mode == "revision" or text.isdigit():
+                return float(int(text)) * (1 if self.auto_compaction_mode == "revision" else 3600)
+            return parse_duration(text)
+        except ValueError as error:
+            raise ConfigError(f"error parsing auto-compaction-retention: {error}") from error
+
     def members(self) -> dict[str, tuple[str, ...]]:
         """Peer URLs of every initial member by its name.
 
@@ -219,6 +235,8 @@ class ServerConfig:
             )
         if self.auto_compaction_mode not in ("periodic", "revision"):
             raise ConfigError(f'unknown auto-compaction-mode "{self.auto_compaction_mode}"')
+        if self.retention < 0:
+            raise ConfigError("--auto-compaction-retention must not be negative")
         if self.log_level not in ("debug", "info", "warn", "error", "panic", "fatal"):
             raise ConfigError(f'unknown log level "{self.log_level}"')
         if self.log_format not in ("json", "console"):

@@ -18,6 +18,7 @@ from coord.server.api.kv import KvApi
 from coord.server.api.lease import LeaseApi
 from coord.server.api.maintenance import MaintenanceApi
 from coord.server.api.watch import WatchApi
+from coord.server.autocompaction import AutoCompaction, make_plan
 from coord.server.boot import Member, open_member
 from coord.server.config import ServerConfig
 from coord.server.grpc_adapter import GrpcServer
@@ -135,7 +136,7 @@ class Server:
         except OSError as error:
             raise StartError(str(error)) from error
         self._announce()
-        self._watch_idleness(loop)
+        self._start_timers(loop)
 
     def _make_table(self, member: Member) -> Table:
         config, replica = self.config, member.replica
@@ -180,11 +181,16 @@ class Server:
 
     # Time
 
-    def _watch_idleness(self, loop: asyncio.AbstractEventLoop) -> None:
-        election_s = self.config.election_timeout_ms / 1000
+    def _start_timers(self, loop: asyncio.AbstractEventLoop) -> None:
+        config, member = self.config, self.member
+        plan = make_plan(config.auto_compaction_mode, config.retention, time.monotonic())
+        if plan is not None:
+            compaction = AutoCompaction(plan, lambda: member.state.revision, member.replica.propose)
+            self._timers.append(Periodic(loop, plan.every_s, compaction.look, self.fail))
+        election_s = config.election_timeout_ms / 1000
         self._timers.append(Periodic(loop, election_s, self._look_for_leader, self.fail))
-        if self.config.idle_stop_s > 0:
-            every = min(self.config.idle_stop_s / _IDLE_CHECKS, _IDLE_CHECK_MAX_S)
+        if config.idle_stop_s > 0:
+            every = min(config.idle_stop_s / _IDLE_CHECKS, _IDLE_CHECK_MAX_S)
             self.idle_since = time.monotonic()
             self._timers.append(Periodic(loop, every, self._look_for_clients, self.fail))
         for timer in self._timers:

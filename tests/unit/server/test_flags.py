@@ -8,6 +8,7 @@ import pytest
 
 from coord.server import config_file, environment, flags
 from coord.server.config import ConfigError, ServerConfig
+from coord.server.durations import parse_duration
 from coord.server.flag_table import FLAGS, Support
 from coord.server.flags import FlagError
 
@@ -80,13 +81,13 @@ def test_what_is_no_value(argv: str) -> None:
     ],
 )  # fmt: skip
 def test_durations_are_gos(text: str, seconds: float) -> None:
-    assert flags.parse_duration(text) == pytest.approx(seconds)
+    assert parse_duration(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["", "10", "m", "1x", "1m 2s", "1mm", "s1"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):
-        flags.parse_duration(text)
+        parse_duration(text)
 
 
 def test_durations_reach_the_field_in_its_unit() -> None:
