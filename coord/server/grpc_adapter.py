@@ -28,6 +28,7 @@ _log = logger(__name__)
 
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 _INT32_MAX = 2**31 - 1
+_EOF: Any = grpc.aio.EOF  # pyright: ignore[reportAttributeAccessIssue]  # made in Cython, where it cannot look
 _BROKEN = Status(statuses.INTERNAL, "the server failed to handle the request; its log says why")
 
 Unary = Callable[[bytes, Any], Coroutine[Any, Any, bytes | None]]
@@ -54,7 +55,7 @@ class GrpcStream:
             Refused: it cannot be read, or is too large.
         """
         raw = await self._context.read()
-        if raw is grpc.aio.EOF:
+        if raw is _EOF:
             return None
         if len(raw) > self._limit:
             raise Refused(_too_large(len(raw), self._limit))

@@ -100,10 +100,10 @@ def test_a_failed_start_leaves_nothing(tmp_path: Path, own_temp: Path) -> None:
 def test_starting_and_stopping_twice_is_the_same_as_once() -> None:
     server = EmbeddedServer()
     assert server.start() == server.start()
-    assert server.running
+    running = [server.running]
     server.stop()
     server.stop()
-    assert not server.running
+    assert [*running, server.running] == [True, False]
     with pytest.raises(LocalServerError, match="does not run"):
         _ = server.url
 

@@ -184,11 +184,11 @@ def test_a_physical_compaction_is_answered_when_nothing_is_left() -> None:
 def test_a_large_range_is_read_in_slices_with_others_between() -> None:
     async def scenario(bench: Bench) -> None:
         for start in range(0, 30_000, 3):
-            request = pb.TxnRequest()
+            txn = pb.TxnRequest()
             for number in range(start, start + 3):
-                put = request.success.add().request_put
+                put = txn.success.add().request_put
                 put.key, put.value = b"k%06d" % number, b"v"
-            bench.replica.propose(txn=request)
+            bench.replica.propose(txn=txn)
         await bench.put(b"last")
         row = bench.table.rows[methods.KV_RANGE.path]
         request = pb.RangeRequest(key=b"k", range_end=b"l")
@@ -254,11 +254,11 @@ def test_keep_alive_answers_each_request_and_ends_with_the_last() -> None:
     run(scenario)
 
 
-def test_a_lease_that_ran_out_is_called_gone_only_when_it_is() -> None:
+def test_a_lease_that_ran_out_is_called_gone_only_when_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.call(methods.LEASE_GRANT, pb.LeaseGrantRequest(TTL=60, ID=5))
         await bench.put(b"k", lease=5)
-        bench.state.lessor.renew = lambda lease, now: 0  # type: ignore[method-assign]  # it ran out a moment ago
+        monkeypatch.setattr(bench.state.lessor, "renew", lambda lease_id, now: 0)
         async with streaming(bench, methods.LEASE_KEEP_ALIVE) as (line, _):
             line.requests.put_nowait(pb.LeaseKeepAliveRequest(ID=5))
             for _ in range(10):
