@@ -269,6 +269,32 @@ class KeyspaceHash:
     compact_revision: int = 0
 
 
+class Access(enum.Enum):
+    """What a permission allows."""
+
+    READ = 0
+    WRITE = 1
+    READWRITE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One permission of a role: `access` to [key, range_end), or to `key` alone if `range_end` is empty."""
+
+    access: Access
+    key: bytes
+    range_end: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthStatus:
+    """Whether the cluster asks for users; `revision` grows with every change of users and roles."""
+
+    header: Header
+    enabled: bool
+    revision: int = 0
+
+
 class LeaseState(enum.Enum):
     """What the owner of a lease knows of it.
 

@@ -20,6 +20,7 @@ from coord.client.streaming import AsyncStreaming
 from coord.client.tls import Tls
 from coord.client.txn import AsyncTxn
 from coord.client.urls import Endpoint
+from coord.client.users import AsyncAuth
 from coord.errors import CoordError
 from coord.model import DEFAULT, DeleteResult, KeyValue, Member, PutResult, RangeResult, ServerStatus
 from coord.ops import Order, Target
@@ -318,6 +319,11 @@ class AsyncClient(AsyncStreaming, ClientBase):
     def lease(self) -> AsyncLeases:
         """Leases as etcd has them."""
         return AsyncLeases(self)
+
+    @property
+    def auth(self) -> AsyncAuth:
+        """Users, roles, permissions."""
+        return AsyncAuth(self)
 
     @property
     def maintenance(self) -> AsyncMaintenance:

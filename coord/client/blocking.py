@@ -20,6 +20,7 @@ from coord.client.streaming import BlockingStreaming
 from coord.client.tls import Tls
 from coord.client.txn import BlockingTxn
 from coord.client.urls import Endpoint
+from coord.client.users import BlockingAuth
 from coord.errors import CoordError
 from coord.model import DEFAULT, DeleteResult, KeyValue, Member, PutResult, RangeResult, ServerStatus
 from coord.ops import Order, Target
@@ -314,6 +315,11 @@ class BlockingClient(BlockingStreaming, ClientBase):
     def lease(self) -> BlockingLeases:
         """Leases as etcd has them."""
         return BlockingLeases(self)
+
+    @property
+    def auth(self) -> BlockingAuth:
+        """Users, roles, permissions."""
+        return BlockingAuth(self)
 
     @property
     def maintenance(self) -> BlockingMaintenance:
