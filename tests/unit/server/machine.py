@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ class Machine:
         )
         self.sm.restore()
         self.sm.lessor.promote(self.now, 0.0)
-        self.index = 0
+        self.index = self.backend.applied[0]
 
     def restarted(self) -> Machine:
         return Machine(self.backend.copy())
@@ -77,17 +78,20 @@ class Machine:
         request = pb.RangeRequest(key=key, range_end=range_end, **options)
         validate.check_range(request)
         at_once = self.sm.range(request)
-        work = self.sm.range_steps(request)
-        while True:
-            try:
-                next(work)
-            except StopIteration as done:
-                assert done.value == at_once
-                break
+        assert finish(self.sm.range_steps(request)) == at_once
         return pb.RangeResponse.FromString(at_once)
 
     def keys(self, key: bytes = b"\0", range_end: bytes = b"\0", **options: Any) -> list[bytes]:
         return [kv.key for kv in self.range(key, range_end, **options).kvs]
+
+
+def finish(work: Generator[None, None, bytes]) -> bytes:
+    """What a generator returns after all its steps."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            return bytes(done.value)
 
 
 def refusal(status: Status) -> Any:

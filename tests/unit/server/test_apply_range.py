@@ -8,7 +8,8 @@ import pytest
 
 from coord.server import ranges
 from coord.wire import rpc_pb2 as pb
-from tests.unit.server.machine import Machine
+from coord.wire.mvcc_pb2 import KeyValue
+from tests.unit.server.machine import Machine, finish
 
 Range = pb.RangeRequest
 
@@ -125,7 +126,7 @@ def test_values_sort_even_when_left_out(machine):
 # --- against a plain computation
 
 
-def naive(kvs: list, request: pb.RangeRequest) -> tuple[list, bool, int]:
+def naive(kvs: list[KeyValue], request: pb.RangeRequest) -> tuple[list[KeyValue], bool, int]:
     """etcd's range.go in a few lines."""
     count = len(kvs)
     if request.count_only:
@@ -172,7 +173,7 @@ def test_random_ranges_agree_with_a_plain_computation(seed, monkeypatch):
         everything = machine.sm.store.find_many(
             machine.sm.store.index.known(b"", None), revision or machine.sm.revision
         )
-        kvs = [pb.RangeResponse.FromString(b"\x12" + bytes([len(one)]) + one).kvs[0] for one in everything]
+        kvs = [KeyValue.FromString(one) for one in everything]
         kvs = [kv for kv in kvs if start <= kv.key and (end == b"\0" or kv.key < end)]
         request.revision = revision
         response = machine.range(**{field.name: value for field, value in request.ListFields()})
@@ -185,14 +186,6 @@ def test_random_ranges_agree_with_a_plain_computation(seed, monkeypatch):
 
 
 # --- in steps
-
-
-def finish(work) -> pb.RangeResponse:
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            return pb.RangeResponse.FromString(done.value)
 
 
 @pytest.fixture
@@ -215,7 +208,7 @@ def test_writes_between_the_slices_do_not_show(big, order):
         big.put(b"%04d" % number, b"changed")
         big.delete(b"%04d" % (number + 1))
         big.put(b"%04d+" % number, b"new")
-    assert finish(work) == before
+    assert pb.RangeResponse.FromString(finish(work)) == before
 
 
 def test_a_compaction_between_the_slices_takes_nothing_away(big):
@@ -228,7 +221,7 @@ def test_a_compaction_between_the_slices_takes_nothing_away(big):
     scrub = big.sm.compaction_steps()
     for _ in range(10):
         next(scrub)
-    assert finish(work) == before
+    assert pb.RangeResponse.FromString(finish(work)) == before
     for _ in scrub:
         pass
     assert not big.sm.compaction_pending
