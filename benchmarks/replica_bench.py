@@ -89,7 +89,7 @@ async def measure(options: argparse.Namespace, directory: Path) -> None:
     single = await one_at_a_time(member, options.puts // 10)
     lag = member.figures.loop_lag_seconds.quantile(1.0)
     bare = (bare + raw(directory, options.puts // 10, 400)) / 2
-    member.pauses.restart()
+    member.clock.start()
     print(f"fdatasync of 400 bytes  {bare:9.0f}/s")
     print(f"put 1 at a time         {single:9.0f}/s   {single / bare:.2f} of the bare disk")
     for depth in (64, 1024):

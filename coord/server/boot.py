@@ -23,6 +23,7 @@ from coord.server.identity import Identity, cluster_id, member_id
 from coord.server.journal import Journal, MemoryJournal, WalJournal
 from coord.server.logs import logger
 from coord.server.member import Disk, Member
+from coord.server.pauses import PauseWatch
 from coord.server.replica import Limits, Replica
 from coord.server.solo import SoloConsensus
 from coord.server.storage.backend import LmdbBackend, default_map_size
@@ -32,6 +33,7 @@ from coord.server.storage.errors import StorageError
 from coord.server.storage.files import Files, files_from_environment
 from coord.server.storage.memory import MemoryBackend
 from coord.server.storage.wal import SEGMENT_SIZE, Metadata, Recovered, Wal
+from coord.server.unsynced import UnsyncedFiles
 from coord.server.worker import Worker
 from coord.wire.rpc_pb2 import Member as MemberMessage
 
@@ -69,7 +71,8 @@ def open_member(
     if memory:
         return _open_in_memory(config, loop, end)
     try:
-        return _open_on_disk(config, loop, files_from_environment(), segment_size, end)
+        files = UnsyncedFiles() if config.unsafe_no_fsync else files_from_environment()
+        return _open_on_disk(config, loop, files, segment_size, end)
     except StorageError as error:
         raise BootRefused(str(error)) from error
 
@@ -92,11 +95,12 @@ def _open_in_memory(
     config: ServerConfig, loop: asyncio.AbstractEventLoop, end: Callable[[BaseException], None]
 ) -> Member:
     identity, figures, backend = identity_of(config), Figures(), MemoryBackend()
+    clock = PauseWatch(time.monotonic, figures)
     consensus = SoloConsensus(identity.member_id, HardState(_FIRST_TERM), 0)
-    state = _state(config, identity, backend, consensus)
+    state = _state(config, identity, backend, consensus, clock)
     journal = MemoryJournal(figures)
     replica = _replica(config, identity, consensus, state, backend, journal, loop, figures, end)
-    return Member(config, loop, replica, state, backend, journal, None)
+    return Member(config, loop, replica, state, backend, journal, clock, None)
 
 
 def _open_on_disk(
@@ -207,10 +211,11 @@ def _assemble(
 ) -> Member:
     identity = Identity(recovered.metadata.cluster_id, recovered.metadata.member_id)
     figures = Figures()
+    clock = PauseWatch(time.monotonic, figures)
     term = max(recovered.hard_state.term, _FIRST_TERM)
     unapplied = _unapplied(recovered, backend.applied[0])
     consensus = SoloConsensus(identity.member_id, HardState(term), recovered.last_index, unapplied)
-    state = _state(config, identity, backend, consensus)
+    state = _state(config, identity, backend, consensus, clock)
 
     def fatal(error: BaseException) -> None:
         replica.fatal(error)
@@ -231,7 +236,7 @@ def _assemble(
         fatal=fatal,
     )
     replica.after_apply.append(flusher.relieve)
-    member = Member(config, loop, replica, state, backend, journal, Disk(directory, backend, flusher))
+    member = Member(config, loop, replica, state, backend, journal, clock, Disk(directory, backend, flusher))
     return member
 
 
@@ -239,14 +244,16 @@ def _unapplied(recovered: Recovered, applied: int) -> list[Entry]:
     return recovered.entries[applied - recovered.mark.index :]
 
 
-def _state(config: ServerConfig, identity: Identity, backend: Backend, consensus: SoloConsensus) -> StateMachine:
+def _state(
+    config: ServerConfig, identity: Identity, backend: Backend, consensus: SoloConsensus, clock: PauseWatch
+) -> StateMachine:
     """The state as the backend has it."""
     state = StateMachine(
         backend,
         cluster_id=identity.cluster_id,
         member_id=identity.member_id,
         term=lambda: consensus.term,
-        now=time.monotonic,
+        now=clock.now,
         max_txn_ops=config.max_txn_ops,
         quota_bytes=config.quota_bytes,
         min_lease_ttl=config.lease_ttl_min_s,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from coord.server.figures import Figures
 from coord.server.lessor import Lessor
 from coord.server.logs import logger
-from coord.server.pauses import PauseWatch
 from coord.server.pending import Pending
 from coord.statuses import LEASE_NOT_FOUND, Refused
 from coord.wire.rpc_pb2 import LeaseRevokeRequest
@@ -33,13 +31,11 @@ class LeaseExpiry:
         self,
         lessor: Lessor,
         propose: Callable[..., Pending[Any]],
-        pauses: PauseWatch,
+        now: Callable[[], float],
         figures: Figures,
-        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lessor = lessor
         self._propose = propose
-        self._pauses = pauses
         self._figures = figures
         self._now = now
         self._waiting: deque[int] = deque()
@@ -47,12 +43,12 @@ class LeaseExpiry:
 
     def scan(self) -> None:
         """Look for leases that ran out, unless the last scan's are still waiting their turn."""
-        self._pauses.check()
+        now = self._now()
         if not self._lessor.primary:
             self._waiting.clear()
             return
         if not self._waiting:
-            self._waiting.extend(self._lessor.due(self._now(), PER_SCAN))
+            self._waiting.extend(self._lessor.due(now, PER_SCAN))
         self._send()
 
     def _send(self) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from dataclasses import dataclass
 
 from coord.server.apply import StateMachine
+from coord.server.auto_compaction import AutoCompaction, auto_compaction_timer
 from coord.server.catching_up import CatchUp
 from coord.server.config import ServerConfig
 from coord.server.entry_pb2 import MemberAttributes
@@ -51,6 +51,7 @@ class Member:
         state: what reads ask, once the barrier lets them.
         backend: sizes and durable positions.
         figures: counters and histograms.
+        clock: the time that leases run on.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Member:
         state: StateMachine,
         backend: LmdbBackend | MemoryBackend,
         journal: Journal,
+        clock: PauseWatch,
         disk: Disk | None,
     ) -> None:
         self.config = config
@@ -73,19 +75,25 @@ class Member:
         self._journal = journal
         self._disk = disk
         self._alarm = NoSpaceAlarm(self.identity.member_id, replica.propose)
-        self.pauses = PauseWatch(time.monotonic, state.lessor.lengthen_all, self.figures)
-        self._expiry = LeaseExpiry(state.lessor, replica.propose, self.pauses, self.figures)
+        self.clock = clock
+        clock.lengthen = state.lessor.lengthen_all
+        self._expiry = LeaseExpiry(state.lessor, replica.propose, clock.now, self.figures)
         self._scrubber = Scrubber(loop, state, replica.seal, replica.fatal)
         replica.scrubbed = self._scrubber.scrubbed
         replica.after_apply.append(self._scrubber.check)
         watching = CatchUp(loop, state.watch_hub, replica.fatal)
         replica.no_space = self.raise_no_space
         self._timers = [
-            Periodic(loop, TICK, self.pauses.tick, replica.fatal),
+            Periodic(loop, TICK, clock.tick, replica.fatal),
             Periodic(loop, SCAN_SECONDS, self._expiry.scan, replica.fatal),
             Periodic(loop, _UPKEEP_SECONDS, self._upkeep, replica.fatal),
             Periodic(loop, TICK, watching.look, replica.fatal),
         ]
+        compaction = AutoCompaction(lambda: state.revision, replica.propose)
+        mode, retention = config.auto_compaction_mode, config.auto_compaction_retention
+        timer = auto_compaction_timer(loop, mode, retention, compaction, replica.fatal)
+        if timer is not None:
+            self._timers.append(timer)
         if config.quota_bytes:
             # A request costs little more than its bytes: 256 for each operation.
             largest = config.max_request_bytes + 256 * 2 * config.max_txn_ops
@@ -100,10 +108,10 @@ class Member:
         """
         await self.replica.start()
         # A new leader does not know which leases were renewed of late: all get their full time again.
-        self.state.lessor.promote(time.monotonic(), self.config.election_timeout_ms / 1000)
+        self.state.lessor.promote(self.clock.now(), self.config.election_timeout_ms / 1000)
         if self._disk is not None:
             self._disk.flusher.start()
-        self.pauses.restart()
+        self.clock.start()
         for timer in self._timers:
             timer.start()
         self._scrubber.check()

@@ -1,7 +1,7 @@
-"""Notices that the loop stood still: a stopped process, a suspended machine, a long collection.
+"""Notices that the loop stood still: a stopped process, a long collection, a machine without time for us.
 
-While it stood, no keep-alive could be answered, so leases must not expire for it. CLOCK_MONOTONIC does not count the
-suspension of a machine but does count a stopped process.
+While it stood, no keep-alive could be answered, so no lease may expire for it. Whatever acts on time asks for it here:
+after a pause nobody knows what runs first, keep-alives from the sockets, the expiry scan, or this module's tick.
 """
 
 from __future__ import annotations
@@ -19,34 +19,42 @@ PAUSE = 1.0
 
 
 class PauseWatch:
-    """Told the time every `TICK`, and by whoever acts on time before it acts."""
+    """The lessor's clock.
 
-    def __init__(self, now: Callable[[], float], lengthen: Callable[[float], None], figures: Figures) -> None:
-        self._now = now
-        self._lengthen = lengthen
+    Attributes:
+        lengthen: called with the seconds of each pause, before anybody is told the time after it.
+    """
+
+    def __init__(self, clock: Callable[[], float], figures: Figures) -> None:
+        self.lengthen: Callable[[float], None] = _nobody
+        self._clock = clock
         self._figures = figures
-        self._last = now()
+        self._last: float | None = None
 
-    def restart(self) -> None:
+    def start(self) -> None:
         """Count from now: what passed before the server served harmed nobody."""
-        self._last = self._now()
+        self._last = self._clock()
 
     def tick(self) -> None:
-        """The regular call: observes the loop's lag too."""
-        late = self._now() - self._last - TICK
-        self._figures.loop_lag_seconds.observe(max(0.0, late))
-        self.check()
+        """To be called every `TICK`."""
+        if self._last is not None:
+            late = self._clock() - self._last - TICK
+            self._figures.loop_lag_seconds.observe(max(0.0, late))
+        self.now()
 
-    def check(self) -> None:
-        """Lengthen the leases if the loop stood still since the last call.
-
-        The expiry loop calls this first: after a pause its timer may run before the tick's, and would expire leases
-        whose keep-alives wait in the sockets.
-        """
-        now = self._now()
-        stood = now - self._last - TICK
+    def now(self) -> float:
+        """The time; leases are lengthened first if the loop stood still since anybody asked last."""
+        now, last = self._clock(), self._last
+        if last is None:
+            return now
         self._last = now
+        stood = now - last - TICK
         if stood > PAUSE:
             self._figures.pauses += 1
             _log.warning("the server stood still; leases are lengthened", seconds=round(stood, 3))
-            self._lengthen(stood)
+            self.lengthen(stood)
+        return now
+
+
+def _nobody(_: float) -> None:
+    """Until there is a lessor."""

@@ -1,0 +1,550 @@
+"""What runs beside requests: pauses, expiry, quota, flushes, compaction in slices, and the small tools under them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+import pytest
+
+from coord.errors import UsageError
+from coord.server.auto_compaction import AutoCompaction, auto_compaction_timer, retention_seconds
+from coord.server.consensus import Ready, SnapshotMark
+from coord.server.expiry import IN_FLIGHT, LeaseExpiry
+from coord.server.figures import Figures, Histogram
+from coord.server.flusher import PRESSURE_BYTES, Flusher, FlushingBackend
+from coord.server.journal import MemoryJournal
+from coord.server.lessor import Lessor
+from coord.server.pauses import TICK, PauseWatch
+from coord.server.pending import Pending
+from coord.server.periodic import Periodic
+from coord.server.quota import NoSpaceAlarm, Quota, cost
+from coord.server.storage.errors import BackendFailed, BackendFull
+from coord.server.storage.memory import MemoryBackend
+from coord.server.worker import Worker
+from coord.statuses import COMPACTED, LEASE_NOT_FOUND, TOO_MANY_REQUESTS, Refused
+from coord.wire.rpc_pb2 import (
+    DeleteRangeRequest,
+    LeaseGrantRequest,
+    PutRequest,
+    RequestOp,
+    TxnRequest,
+)
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 20))
+
+
+class Log:
+    """Takes proposals; the test answers them."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.pendings: list[Pending[Any]] = []
+        self.refuse: Refused | None = None
+
+    def propose(self, **body: Any) -> Pending[Any]:
+        if self.refuse is not None:
+            raise self.refuse
+        self.bodies.append(body)
+        self.pendings.append(Pending())
+        return self.pendings[-1]
+
+
+class TestPauses:
+    def setup_method(self) -> None:
+        self.time = 100.0
+        self.figures = Figures()
+        self.lengthened: list[float] = []
+        self.watch = PauseWatch(lambda: self.time, self.figures)
+        self.watch.lengthen = self.lengthened.append
+
+    def test_a_loop_in_time_lengthens_nothing(self) -> None:
+        self.watch.start()
+        for _ in range(50):
+            self.time += TICK + 0.9
+            self.watch.tick()
+        assert self.lengthened == []
+
+    def test_a_pause_lengthens_by_its_length_before_the_time_is_told(self) -> None:
+        self.watch.start()
+        self.time += 5.0
+        told_when_lengthened: list[float] = []
+        self.watch.lengthen = told_when_lengthened.append
+        assert self.watch.now() == 105.0
+        assert told_when_lengthened == [pytest.approx(5.0 - TICK)]
+        assert self.watch.now() == 105.0
+        assert len(told_when_lengthened) == 1
+
+    def test_what_passed_before_the_start_is_no_pause(self) -> None:
+        self.time += 50
+        self.watch.now()
+        self.watch.tick()
+        self.watch.start()
+        self.watch.tick()
+        assert self.lengthened == []
+        assert self.figures.pauses == 0
+
+    def test_a_lease_survives_a_pause_longer_than_its_ttl(self) -> None:
+        lessor = Lessor(MemoryBackend())
+        self.watch.lengthen = lessor.lengthen_all
+        self.watch.start()
+        lessor.promote(self.watch.now(), 0)
+        lessor.grant(1, 2, self.watch.now())
+        self.time += 60
+        assert lessor.due(self.watch.now()) == []
+        assert lessor.renew(1, self.watch.now()) == 2
+
+
+class TestExpiry:
+    def setup_method(self) -> None:
+        self.time = 0.0
+        self.lessor = Lessor(MemoryBackend())
+        self.lessor.promote(0.0, 0.0)
+        self.log = Log()
+        self.figures = Figures()
+        self.expiry = LeaseExpiry(self.lessor, self.log.propose, lambda: self.time, self.figures)
+
+    def revoked(self) -> list[int]:
+        return [body["lease_revoke"].ID for body in self.log.bodies]
+
+    def test_only_what_ran_out_is_revoked(self) -> None:
+        self.lessor.grant(1, 10, 0.0)
+        self.lessor.grant(2, 20, 0.0)
+        self.time = 15.0
+        self.expiry.scan()
+        assert self.revoked() == [1]
+
+    def test_at_most_sixteen_are_on_their_way(self) -> None:
+        for lease in range(1, 41):
+            self.lessor.grant(lease, 10, 0.0)
+        self.time = 15.0
+        self.expiry.scan()
+        assert len(self.log.bodies) == IN_FLIGHT
+        self.log.pendings[0].resolve(None)
+        assert len(self.log.bodies) == IN_FLIGHT + 1
+        for pending in self.log.pendings:
+            pending.resolve(None)
+        assert len(set(self.revoked())) == len(self.log.bodies)
+        assert self.figures.leases_expired == 40
+
+    def test_a_failed_revocation_is_tried_again_three_seconds_later(self) -> None:
+        self.lessor.grant(1, 10, 0.0)
+        self.time = 15.0
+        self.expiry.scan()
+        self.log.pendings[0].fail(Refused(TOO_MANY_REQUESTS))
+        self.time = 16.0
+        self.expiry.scan()
+        assert self.revoked() == [1]
+        self.time = 18.5
+        self.expiry.scan()
+        assert self.revoked() == [1, 1]
+
+    def test_a_lease_that_somebody_else_revoked_is_no_failure(self) -> None:
+        self.lessor.grant(1, 10, 0.0)
+        self.time = 15.0
+        self.expiry.scan()
+        self.log.pendings[0].fail(Refused(LEASE_NOT_FOUND))
+        assert self.figures.leases_expired == 0
+
+    def test_a_proposal_that_is_pushed_back_waits_for_its_retry(self) -> None:
+        self.lessor.grant(1, 10, 0.0)
+        self.time = 15.0
+        self.log.refuse = Refused(TOO_MANY_REQUESTS)
+        self.expiry.scan()
+        self.log.refuse = None
+        self.time = 18.5
+        self.expiry.scan()
+        assert self.revoked() == [1]
+
+    def test_a_member_that_does_not_decide_revokes_nothing(self) -> None:
+        self.lessor.grant(1, 10, 0.0)
+        self.lessor.demote()
+        self.time = 15.0
+        self.expiry.scan()
+        assert self.revoked() == []
+
+
+def put_op(size: int) -> RequestOp:
+    return RequestOp(request_put=PutRequest(key=b"k", value=b"v" * size))
+
+
+def test_costs_are_etcds() -> None:
+    assert cost({"put": PutRequest(key=b"abc", value=b"12345")}) == 264
+    assert cost({"lease_grant": LeaseGrantRequest()}) == 64
+    assert cost({"delete_range": DeleteRangeRequest()}) == 0
+    nested = RequestOp(request_txn=TxnRequest(success=[put_op(10)]))
+    assert cost({"txn": TxnRequest(success=[put_op(10), nested], failure=[put_op(100)])}) == 534
+
+
+def test_a_write_over_the_quota_is_refused_and_alarmed() -> None:
+    alarms: list[int] = []
+    size = [1000]
+    quota = Quota(2000, 900, lambda: size[0], lambda: alarms.append(1))
+    write = {"put": PutRequest(key=b"k", value=b"v" * 800)}
+    assert not quota.refuses(write)
+    size[0] = 1200
+    assert quota.refuses(write)
+    assert not quota.refuses({"put": PutRequest(key=b"k", value=b"v" * 500)})
+    assert not quota.refuses({"delete_range": DeleteRangeRequest(key=b"k")})
+    assert alarms == [1]
+
+
+def test_the_alarm_is_proposed_once_at_a_time() -> None:
+    log = Log()
+    alarm = NoSpaceAlarm(7, log.propose)
+    alarm.raise_once()
+    alarm.raise_once()
+    assert [body["alarm"].memberID for body in log.bodies] == [7]
+    log.pendings[0].resolve(None)
+    alarm.raise_once()
+    assert len(log.bodies) == 2
+
+
+def test_an_alarm_that_is_pushed_back_is_proposed_at_the_next_refusal() -> None:
+    log = Log()
+    alarm = NoSpaceAlarm(7, log.propose)
+    log.refuse = Refused(TOO_MANY_REQUESTS)
+    alarm.raise_once()
+    log.refuse = None
+    alarm.raise_once()
+    assert len(log.bodies) == 1
+
+
+class FakeJob:
+    """A flush that ends as the test says."""
+
+    def __init__(self, applied: tuple[int, int], error: Exception | None) -> None:
+        self.applied = applied
+        self.error = error
+
+    def run(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+class FakeBackend:
+    def __init__(self) -> None:
+        self.applied = (0, 0)
+        self.durable_applied = (0, 0)
+        self.pending_bytes = 0
+        self.errors: list[Exception] = []
+        self.begun = 0
+
+    def begin_flush(self) -> FakeJob | None:
+        if self.applied == self.durable_applied:
+            return None
+        self.begun += 1
+        return FakeJob(self.applied, self.errors.pop(0) if self.errors else None)
+
+    def finish_flush(self, job: FakeJob) -> None:
+        self.durable_applied = job.applied
+        self.pending_bytes = 0
+
+
+class Marks(MemoryJournal):
+    def __init__(self) -> None:
+        super().__init__(Figures())
+        self.marks: list[SnapshotMark] = []
+
+    def mark(self, mark: SnapshotMark) -> None:
+        self.marks.append(mark)
+
+
+class FlushBench:
+    def __init__(self, snapshot_count: int = 10) -> None:
+        loop = asyncio.get_running_loop()
+        self.backend = FakeBackend()
+        self.journal = Marks()
+        self.fatal: list[BaseException] = []
+        self.full = 0
+        self.flusher = Flusher(
+            loop,
+            cast(FlushingBackend, self.backend),
+            Worker(loop, "test-flush"),
+            self.journal,
+            Figures(),
+            snapshot_count=snapshot_count,
+            marked=0,
+            voters=(7,),
+            no_space=self.no_space,
+            fatal=self.fatal.append,
+        )
+
+    def no_space(self) -> None:
+        self.full += 1
+
+    async def flush(self) -> None:
+        self.flusher.flush()
+        await self.flusher._idle.wait()
+
+
+def test_a_mark_follows_a_flush_and_names_what_is_durable() -> None:
+    async def check() -> None:
+        bench = FlushBench()
+        bench.backend.applied = (9, 2)
+        await bench.flush()
+        assert bench.journal.marks == []
+        bench.backend.applied = (12, 2)
+        bench.flusher.flush()
+        bench.backend.applied = (15, 3)  # applied while the flush runs: not in it
+        await bench.flusher._idle.wait()
+        assert bench.journal.marks == [SnapshotMark(12, 2, (7,))]
+        await bench.flusher.stop(healthy=False)
+
+    run(check)
+
+
+def test_much_that_waits_is_flushed_at_once_and_only_once() -> None:
+    async def check() -> None:
+        bench = FlushBench()
+        bench.backend.applied = (1, 1)
+        bench.flusher.relieve()
+        assert bench.backend.begun == 0
+        bench.backend.pending_bytes = PRESSURE_BYTES + 1
+        bench.flusher.relieve()
+        bench.flusher.relieve()
+        assert bench.backend.begun == 1
+        await bench.flusher.stop(healthy=True)
+
+    run(check)
+
+
+def test_a_full_disk_is_told_and_tried_again() -> None:
+    async def check() -> None:
+        bench = FlushBench()
+        bench.backend.applied = (20, 1)
+        bench.backend.errors = [BackendFull("no space"), BackendFull("no space")]
+        await bench.flush()
+        await bench.flush()
+        assert (bench.full, bench.fatal, bench.journal.marks) == (2, [], [])
+        await bench.flush()
+        assert bench.journal.marks == [SnapshotMark(20, 1, (7,))]
+        await bench.flusher.stop(healthy=True)
+
+    run(check)
+
+
+def test_another_failure_of_a_flush_is_the_end() -> None:
+    async def check() -> None:
+        bench = FlushBench()
+        bench.backend.applied = (20, 1)
+        bench.backend.errors = [BackendFailed("input/output error")]
+        await bench.flush()
+        assert [str(error) for error in bench.fatal] == ["input/output error"]
+        assert bench.journal.marks == []
+        await bench.flusher.stop(healthy=False)
+
+    run(check)
+
+
+def test_a_stop_flushes_what_is_left() -> None:
+    async def check() -> None:
+        bench = FlushBench()
+        bench.backend.applied = (3, 1)
+        await bench.flusher.stop(healthy=True)
+        assert bench.backend.durable_applied == (3, 1)
+
+    run(check)
+
+
+class TestAutoCompaction:
+    def setup_method(self) -> None:
+        self.revision = 100
+        self.log = Log()
+        self.compaction = AutoCompaction(lambda: self.revision, self.log.propose)
+
+    def compacted(self) -> list[int]:
+        return [body["compaction"].revision for body in self.log.bodies]
+
+    def test_retentions(self) -> None:
+        assert retention_seconds("0") == 0
+        assert retention_seconds("2") == 7200
+        assert retention_seconds("1h30m") == 5400
+        assert retention_seconds("500ms") == 0.5
+        for wrong in ("h", "12x", "1..5s", "-1"):
+            with pytest.raises(UsageError):
+                retention_seconds(wrong)
+
+    def test_by_revision_keeps_the_last_ones(self) -> None:
+        every, work = self.compaction.by_revision(30)
+        assert every == 300
+        work()
+        assert self.compacted() == [70]
+
+    def test_too_few_revisions_are_left_alone(self) -> None:
+        _, work = self.compaction.by_revision(200)
+        work()
+        assert self.compacted() == []
+
+    def test_nothing_new_is_not_compacted_again(self) -> None:
+        _, work = self.compaction.by_revision(30)
+        work()
+        self.log.pendings[0].resolve(None)
+        work()
+        assert self.compacted() == [70]
+        self.revision += 1
+        work()
+        assert self.compacted() == [70, 71]
+
+    def test_a_failed_one_is_tried_again_and_a_done_one_is_not(self) -> None:
+        _, work = self.compaction.by_revision(30)
+        work()
+        self.log.pendings[0].fail(Refused(TOO_MANY_REQUESTS))
+        work()
+        self.log.pendings[1].fail(Refused(COMPACTED))
+        work()
+        assert self.compacted() == [70, 70]
+
+    def test_periodic_compacts_to_what_was_seen_a_period_ago(self) -> None:
+        every, work = self.compaction.periodic(600.0)
+        assert every == 60
+        for turn in range(31):
+            self.revision = 1000 + turn
+            work()
+            for pending in self.log.pendings:
+                pending.resolve(None)
+        assert self.compacted() == [1000, 1010, 1020]
+
+    def test_a_long_period_is_compacted_every_hour(self) -> None:
+        every, work = self.compaction.periodic(3 * 3600.0)
+        assert every == 360
+        for turn in range(41):
+            self.revision = 1000 + turn
+            work()
+            for pending in self.log.pendings:
+                pending.resolve(None)
+        assert self.compacted() == [1000, 1010]
+
+    def test_the_timer_is_off_by_default(self) -> None:
+        loop = cast(asyncio.AbstractEventLoop, None)
+        for mode in ("periodic", "revision"):
+            assert auto_compaction_timer(loop, mode, "0", self.compaction, lambda _: None) is None
+        with pytest.raises(UsageError):
+            auto_compaction_timer(loop, "revision", "1h", self.compaction, lambda _: None)
+
+
+def test_a_pending_calls_each_listener_once() -> None:
+    pending: Pending[int] = Pending()
+    heard: list[int] = []
+    pending.on_done(lambda done: heard.append(done.result()))
+    pending.resolve(1)
+    pending.resolve(2)
+    pending.fail(ValueError())
+    pending.on_done(lambda done: heard.append(done.result() + 10))
+    assert heard == [1, 11]
+
+
+def test_a_mapped_pending_passes_failures_on() -> None:
+    good: Pending[int] = Pending()
+    doubled = good.map(lambda value: value * 2)
+    broken = good.map(lambda value: value // 0)
+    good.resolve(4)
+    assert doubled.result() == 8
+    assert isinstance(broken.error, ZeroDivisionError)
+    bad: Pending[int] = Pending()
+    mapped = bad.map(lambda value: value * 2)
+    bad.fail(KeyError("k"))
+    assert isinstance(mapped.error, KeyError)
+
+
+def test_a_pending_can_be_awaited_and_given_up() -> None:
+    async def check() -> None:
+        pending: Pending[str] = Pending()
+        waiting = asyncio.ensure_future(_result(pending))
+        given_up = asyncio.ensure_future(_result(pending))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.sleep(0)
+        pending.resolve("x")
+        assert await waiting == "x"
+        assert given_up.cancelled()
+
+    run(check)
+
+
+async def _result(pending: Pending[str]) -> str:
+    return await pending
+
+
+def test_a_worker_reports_in_order_on_the_loop() -> None:
+    async def check() -> None:
+        loop = asyncio.get_running_loop()
+        worker = Worker(loop, "test")
+        reports: list[tuple[Any, str, bool]] = []
+        mine = threading.get_ident()
+
+        def done(result: Any, error: BaseException | None) -> None:
+            reports.append((result, str(error), threading.get_ident() == mine))
+
+        worker.submit(lambda: 1, done)
+        worker.submit(lambda: 1 // 0, done)
+        assert await worker.call(threading.get_ident) != mine
+        with pytest.raises(KeyError):
+            await worker.call(lambda: dict[str, int]()["missing"])
+        assert reports == [(1, "None", True), (None, "integer division or modulo by zero", True)]
+        worker.stop()
+
+    run(check)
+
+
+def test_a_periodic_whose_work_breaks_says_so_and_ends() -> None:
+    async def check() -> None:
+        failures: list[BaseException] = []
+        failed = asyncio.Event()
+        calls = 0
+
+        def work() -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 3:
+                raise ValueError("broken")
+
+        def fail(error: BaseException) -> None:
+            failures.append(error)
+            failed.set()
+
+        periodic = Periodic(asyncio.get_running_loop(), 0.001, work, fail)
+        periodic.start()
+        await failed.wait()
+        assert calls == 3
+        assert len(failures) == 1
+        periodic.stop()
+
+    run(check)
+
+
+def test_a_periodic_can_be_stopped_by_its_own_work() -> None:
+    async def check() -> None:
+        stopped = asyncio.Event()
+        calls: list[int] = []
+
+        def work() -> None:
+            calls.append(1)
+            periodic.stop()
+            stopped.set()
+
+        periodic = Periodic(asyncio.get_running_loop(), 0.001, work, lambda error: None)
+        periodic.start()
+        await stopped.wait()
+        await asyncio.sleep(0.01)
+        assert calls == [1]
+
+    run(check)
+
+
+def test_a_histogram_counts_into_buckets() -> None:
+    histogram = Histogram((1.0, 2.0, 4.0))
+    for value in (0.5, 1.0, 3.0, 9.0):
+        histogram.observe(value)
+    assert histogram.counts == [2, 0, 1, 1]
+    assert (histogram.count, histogram.total) == (4, 13.5)
+    assert histogram.quantile(0.5) == 1.0
+    assert histogram.quantile(1.0) == float("inf")
+
+
+def test_the_log_of_a_throw_away_server_is_durable_at_once() -> None:
+    assert MemoryJournal(Figures()).persist(Ready(), lambda: None)
