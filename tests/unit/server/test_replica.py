@@ -320,7 +320,8 @@ def test_low_space_refuses_writes_and_lets_alarms_and_revocations_through() -> N
         bench = Bench()
         replica = await bench.start()
         bench.journal.low_space = True
-        for body in ({"put": put(b"a")}, {"delete_range": DeleteRangeRequest(key=b"a")}):
+        bodies: list[dict[str, Any]] = [{"put": put(b"a")}, {"delete_range": DeleteRangeRequest(key=b"a")}]
+        for body in bodies:
             with pytest.raises(Refused) as refused:
                 replica.propose(**body)
             assert refused.value.status == NO_SPACE

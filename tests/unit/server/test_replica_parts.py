@@ -228,8 +228,8 @@ class FakeJob:
 
 class FakeBackend:
     def __init__(self) -> None:
-        self.applied = (0, 0)
-        self.durable_applied = (0, 0)
+        self.applied: tuple[int, int] = (0, 0)
+        self.durable_applied: tuple[int, int] = (0, 0)
         self.pending_bytes = 0
         self.errors: list[Exception] = []
         self.begun = 0
