@@ -240,6 +240,7 @@ class Keeper:
             if self._shared.calls:
                 return -_FOREVER
             earliest = min((each.wake_at for each in self._sessions), default=_FOREVER)
+            earliest = min(earliest, self._closing)  # then it is closed, however late the next attempt would be
             if self._closing == _FOREVER:
                 earliest = min(earliest, self._ledger.wake_at)
             for declaration in self._declarations:
@@ -261,6 +262,7 @@ class Keeper:
             self._declarations.clear()
             for session in self._sessions:
                 session.lose("closed", now)
+            self._sweep()
         self._run_calls()
 
     @property
