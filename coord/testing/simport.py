@@ -64,8 +64,8 @@ class SimPort(PortBase):
 
     @property
     def closed(self) -> bool:
-        """True once the process is gone."""
-        return self._client.crashed
+        """True once the client is being closed, or its process is gone."""
+        return self._client.closing or self._client.crashed
 
     @property
     def hub(self) -> SimHub:

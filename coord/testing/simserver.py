@@ -115,9 +115,9 @@ class SimServer:
             self.revoke(lease)
         return len(due)
 
-    def compact(self) -> None:
-        """Forget everything before the current revision."""
-        revision = self.machine.revision
+    def compact(self, revision: int = 0) -> None:
+        """Forget everything before `revision`, 0 for the current one."""
+        revision = revision or self.machine.revision
         if revision > self.machine.compact_revision:
             self._apply(Envelope(version=VERSION, compaction=convert.compact_request(revision, physical=True)))
             for _ in self.machine.compaction_steps():

@@ -107,6 +107,7 @@ class SimClient:
         self.index = index
         self.programs: list[Program] = []
         self.crashed = False
+        self.closing = False
         self.stopped_until = -_FOREVER  # the process stands still until then
         self.cut_until = -_FOREVER  # no message passes until then
         self.woken = False
@@ -168,6 +169,14 @@ class SimClient:
     def _duty_done(self, duty: Duty, result: Any, error: CoordError | None) -> None:
         self.keeper.on_done(duty, result, error, self._world.clock.now())
         self.woken = True
+
+    def close(self, seconds: float = 1.0) -> None:
+        """Begin to close it as a program would; it is closed when its keeper is."""
+        self.closing = True
+        self.keeper.close(self._world.clock.now() + seconds)
+        self.woken = True
+        for program in self.programs:
+            program.wake()
 
     def crash(self) -> None:
         """The process is gone; what it sent may still arrive."""
