@@ -42,12 +42,13 @@ def f(request: pytest.FixtureRequest, endpoint: str, prefix: bytes) -> Iterator[
         yield made
 
 
-def defragment(f: Face) -> None:
-    """Where the server has it; without it the space comes back by itself or not at all."""
+def defragments(f: Face) -> bool:
+    """Give the free space back, where the server has a method for that."""
     try:
         f.do(f.client.maintenance.defragment(f.client.endpoints[0]))
-    except Unsupported as error:
-        assert "Defragment" in error.text
+    except Unsupported:
+        return False
+    return True
 
 
 def test_put_get_delete(f: Face) -> None:
@@ -249,7 +250,7 @@ def test_leader_of_a_cluster_without_one(f: Face) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_compaction(fresh_server: Callable[..., ServerProcess], kind: str, tmp_path: Path) -> None:
+def test_compaction(fresh_server: Callable[..., ServerProcess], kind: str) -> None:
     with face(kind, fresh_server().endpoint) as f:
         first = f.do(f.client.put("k", "1")).revision
         second = f.do(f.client.put("k", "2")).revision
@@ -259,10 +260,19 @@ def test_compaction(fresh_server: Callable[..., ServerProcess], kind: str, tmp_p
         with pytest.raises(Compacted):
             f.do(f.client.compact(second))
         assert f.do(f.client.get("k", revision=second)).text == "2"
-        hashed = f.do(f.client.maintenance.hash_kv())
-        assert hashed.compact_revision == second
-        assert f.do(f.client.maintenance.alarms()) == ()
-        defragment(f)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hash(fresh_server: Callable[..., ServerProcess], kind: str) -> None:
+    with face(kind, fresh_server().endpoint) as f:
+        revision = f.do(f.client.put("k", "1")).revision
+        try:
+            first = f.do(f.client.maintenance.hash_kv())
+        except Unsupported:
+            pytest.skip("this server has no hashes")
+        f.do(f.client.put("k", "2"))
+        assert f.do(f.client.maintenance.hash_kv(revision=revision)).hash == first.hash
+        assert f.do(f.client.maintenance.hash_kv()).hash != first.hash
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -278,14 +288,15 @@ def test_no_space(fresh_server: Callable[..., ServerProcess], kind: str) -> None
                 break
         assert refused is not None
         assert refused.outcome_known
+        assert f.do(f.client.get("k0")) is not None
         (alarm,) = f.do(f.client.maintenance.alarms())
         assert alarm.kind == "NOSPACE"
-        assert f.do(f.client.get("k0")) is not None
         f.do(f.client.delete("k", prefix=True))
         f.do(f.client.compact(f.do(f.client.range("k", prefix=True)).header.revision, physical=True))
-        defragment(f)
-        f.do(f.client.maintenance.disarm())
-        f.do(f.client.put("k", "fits again"))
+        if defragments(f):
+            assert f.do(f.client.maintenance.disarm()) == (alarm,)
+            assert f.do(f.client.maintenance.alarms()) == ()
+            f.do(f.client.put("k", "fits again"))
 
 
 def test_snapshot(f: Face, server: ServerProcess, tmp_path: Path) -> None:
