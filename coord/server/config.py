@@ -237,6 +237,8 @@ class ServerConfig:
             raise ConfigError(f'unknown auto-compaction-mode "{self.auto_compaction_mode}"')
         if self.retention < 0:
             raise ConfigError("--auto-compaction-retention must not be negative")
+        if self.idle_stop_s > 0 and not os.path.exists("/proc/self/net/unix"):
+            raise ConfigError("--idle-stop counts connections in /proc, which this system does not have")
         if self.log_level not in ("debug", "info", "warn", "error", "panic", "fatal"):
             raise ConfigError(f'unknown log level "{self.log_level}"')
         if self.log_format not in ("json", "console"):

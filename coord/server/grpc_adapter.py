@@ -17,7 +17,7 @@ import grpc
 from coord import statuses
 from coord.server.answers import cancel
 from coord.server.context import Context
-from coord.server.listeners import claim
+from coord.server.listeners import ListenError, claim
 from coord.server.logs import logger
 from coord.server.table import Row, Table, decode
 from coord.server.urls import Url
@@ -181,6 +181,9 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
         await context.abort(_CODES[status.code], status.text)
 
     def _failed(self, row: Row, error: BaseException) -> Status:
+        if not self._table.serving:
+            # A long read whose store was closed under it, for one.
+            return statuses.STOPPED
         _log.error("a handler failed", method=row.method.path, exc_info=error)
         self._broken(error)
         return _BROKEN
@@ -228,7 +231,11 @@ class GrpcServer:
             ListenError: somebody else has it, or it is none of this machine.
         """
         claim(url)
-        port = self._server.add_insecure_port(url.grpc_address)
+        try:
+            port = self._server.add_insecure_port(url.grpc_address)
+        except RuntimeError as error:
+            # Somebody took it since `claim` looked.
+            raise ListenError(f"listen {url}: {error}") from error
         return url if url.is_unix else Url(url.scheme, url.host, port)
 
     async def start(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import importlib.util
 import os
 import resource
@@ -18,7 +17,9 @@ from collections.abc import Callable
 
 from coord.errors import CoordError
 from coord.server import logs
+from coord.server.collector import LOOK_SECONDS, Collector, take_over
 from coord.server.config import ServerConfig
+from coord.server.periodic import Periodic
 from coord.server.server import Server, StartError
 
 _log = logs.logger(__name__)
@@ -102,13 +103,20 @@ async def _life(
         _log.fatal("failed to start etcd", error=str(error))
         await server.stop()
         return 1, None
-    gc.collect()
-    gc.freeze()
+    take_over()
+    collector = Periodic(loop, LOOK_SECONDS, Collector(lambda: server.calls).look, server.fail)
+    collector.start()
     _tell_ready(config.ready_fd)
     if on_ready is not None:
         on_ready(server)
     await server.wait_stopping()
-    await server.stop()
+    collector.stop()
+    try:
+        await server.stop()
+    except (CoordError, OSError) as error:
+        # What was acknowledged is in the log; the next start finds it there.
+        _log.fatal("failed to stop in order", error=str(error))
+        return 1, None
     if server.failure is not None:
         return 1, None
     return 0, received[0] if received else None
@@ -118,9 +126,11 @@ def _tell_ready(fd: int) -> None:
     """Tell the starter, who may have gone meanwhile."""
     if fd < 0:
         return
-    with contextlib.suppress(BrokenPipeError):
+    try:
         os.write(fd, b"ready\n")
-    os.close(fd)
+        os.close(fd)
+    except OSError as error:
+        _log.warning("cannot tell the starter that clients are served", fd=fd, error=str(error))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

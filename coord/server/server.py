@@ -6,7 +6,6 @@ Puts parts together and takes them apart in the right order; knows what none of 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -37,6 +36,8 @@ STOP_GRACE_S = 5.0
 
 # Answers that were just made still have to reach their clients.
 _FAREWELL_S = 0.5
+_QUIET_LOOKS = 10
+_QUIET_LOOK_S = 0.05
 _IDLE_CHECKS = 10
 _IDLE_CHECK_MAX_S = 5.0
 
@@ -105,6 +106,11 @@ class Server:
         """Leases that exist now."""
         return 0 if self._member is None else len(self._member.state.lessor)
 
+    @property
+    def calls(self) -> int:
+        """Calls begun since the start; a stream is one."""
+        return 0 if self._table is None else sum(row.figures.started for row in self._table)
+
     def is_idle(self) -> bool:
         """True if nobody is connected and no lease is alive at this moment."""
         return not self.connections and not self.leases
@@ -125,12 +131,14 @@ class Server:
         )
         loop = asyncio.get_running_loop()
         try:
-            for url in config.listen_client_urls:
-                listeners.claim(parse_url(url))
+            urls = [parse_url(url) for url in dict.fromkeys(config.listen_client_urls)]
+            for url in urls:
+                # Before anything is made or recovered, which may take a while.
+                listeners.claim(url)
             self._member = open_member(config, loop, memory=self._memory, on_fatal=self.fail)
             self._table = self._make_table(self._member)
             self._grpc = self._make_grpc(self._table)
-            self._urls = [self._grpc.listen(parse_url(url)) for url in config.listen_client_urls]
+            self._urls = [self._grpc.listen(url) for url in urls]
             await self._member.start()
             await self._grpc.start()
         except OSError as error:
@@ -247,18 +255,29 @@ class Server:
         for timer in self._timers:
             timer.stop()
         table, grpc, member = self._table, self._grpc, self._member
+        self._table = self._grpc = self._member = None
         if table is not None:
             table.serving = False
             table.end_streams(statuses.STOPPED)
-        closing = asyncio.create_task(grpc.stop(STOP_GRACE_S + _FAREWELL_S)) if grpc is not None else None
-        async with contextlib.AsyncExitStack() as stack:
-            if closing is not None:
-                stack.push_async_callback(_finish, closing)
+        try:
             if member is not None:
                 await member.stop(STOP_GRACE_S)
-        self._table = self._grpc = self._member = None
+        finally:
+            if table is not None and grpc is not None:
+                await _quiet(table)
+                await grpc.stop(_FAREWELL_S)
         _log.info("closed etcd server", name=self.config.name)
 
 
-async def _finish(closing: asyncio.Task[None]) -> None:
-    await closing
+async def _quiet(table: Table) -> None:
+    """Go on refusing calls until clients have gone elsewhere, for a moment at most.
+
+    A call that arrives while gRPC shuts down ends with CANCELLED, which tells its client nothing; a refused one ends
+    with UNAVAILABLE. Without calls there is nothing to wait for.
+    """
+    seen = 0
+    for _ in range(_QUIET_LOOKS):
+        if table.refused == seen:
+            return
+        seen = table.refused
+        await asyncio.sleep(_QUIET_LOOK_S)

@@ -91,6 +91,7 @@ class Table:
         leaderless: True while no leader is known.
         slow_seconds: a unary call that takes longer is logged.
         serving: False before the start and while stopping; calls are refused then.
+        refused: calls refused because of that.
     """
 
     def __init__(self, rows: Iterable[Row], *, slow_seconds: float = 0.3) -> None:
@@ -99,6 +100,7 @@ class Table:
         self.leaderless: Callable[[], bool] = _never
         self.slow_seconds = slow_seconds
         self.serving = True
+        self.refused = 0
         self._streams: set[Context] = set()
 
     def __iter__(self) -> Iterator[Row]:
@@ -160,6 +162,7 @@ class Table:
             Refused: the server stops, has no leader, or the caller is not allowed.
         """
         if not self.serving and not row.always:
+            self.refused += 1
             raise Refused(statuses.STOPPED)
         if row.needs_leader and self.leaderless() and ctx.wants_leader:
             raise Refused(statuses.NO_LEADER)

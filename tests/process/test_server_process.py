@@ -227,6 +227,38 @@ def test_a_stop_ends_open_streams_with_unavailable_and_does_not_wait_for_them(se
     assert ended.value.details() == "etcdserver: server stopped"
 
 
+def test_a_stop_under_load_acknowledges_only_what_is_kept(server: ServerProcess) -> None:
+    server.start()
+    acknowledged: list[list[bytes]] = [[] for _ in range(8)]
+    refused: list[grpc.RpcError] = []
+
+    def write(worker: int) -> None:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(server.target, options=options) as channel:
+            put = channel.unary_unary(methods.KV_PUT.path)
+            for number in range(1_000_000):
+                key = b"%d/%d" % (worker, number)
+                try:
+                    put(rpc_pb2.PutRequest(key=key).SerializeToString(), timeout=10)
+                except grpc.RpcError as error:
+                    refused.append(error)
+                    return
+                acknowledged[worker].append(key)
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(8)]
+    for thread in threads:
+        thread.start()
+    until(lambda: all(len(keys) > 20 for keys in acknowledged), "some writes of each")
+    assert server.stop() == -signal.SIGTERM
+    for thread in threads:
+        thread.join(SECONDS)
+    assert {error.code() for error in refused} == {grpc.StatusCode.UNAVAILABLE}
+    server.start()
+    found = call(server.target, methods.KV_RANGE, rpc_pb2.RangeRequest(key=b"\0", range_end=b"\0", keys_only=True))
+    kept = {kv.key for kv in found.kvs}
+    assert {key for keys in acknowledged for key in keys} <= kept
+
+
 def test_a_second_signal_ends_the_process_at_once(server: ServerProcess) -> None:
     server.start()
     server.pause()
@@ -296,6 +328,11 @@ def test_several_addresses_are_served_at_once(tmp_path: Path) -> None:
         server.start(flags=[f"--listen-client-urls={both}"])
         for target in (server.target, f"unix:{tmp_path}/s"):
             assert call(target, methods.STATUS, rpc_pb2.StatusRequest()).leader
+
+
+def test_the_same_address_twice_is_one_address(server: ServerProcess) -> None:
+    server.start(flags=[f"--listen-client-urls={server.endpoint},{server.endpoint}"])
+    assert server.log().count("serving client traffic insecurely") == 1
 
 
 # --- going when nobody is there
