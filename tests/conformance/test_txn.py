@@ -272,6 +272,14 @@ def test_compacted_read_undoes_the_whole_txn(compacting, prefix):
     assert compacting.range(prefix + b"new").count == 0
 
 
+def test_read_at_the_compacted_revision_in_a_txn(compacting, prefix):
+    at = compacting.put(prefix, b"1").header.revision
+    compacting.put(prefix, b"2")
+    compacting.compact(at)
+    response = compacting.txn(success=[op_range(prefix, revision=at)])
+    assert pairs(response_of(response.responses[0]).kvs) == [(prefix, b"1")]
+
+
 @pytest.mark.surprise(14)
 @pytest.mark.parametrize("writing", [False, True], ids=["read only", "writing"])
 def test_negative_revision_in_a_txn_is_compacted_after_a_compaction(compacting, prefix, writing):

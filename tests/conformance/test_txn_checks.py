@@ -165,8 +165,10 @@ def test_nested_delete_of_an_outer_put(wire, prefix):
         wire.txn(success=[op_put(prefix + b"a"), op_txn(success=[op_delete(prefix, end_of(prefix))])])
 
 
-def test_nested_delete_then_nested_put(wire, prefix):
-    ops = [op_txn(success=[op_delete(prefix)]), op_txn(success=[op_put(prefix)])]
+@pytest.mark.parametrize("deleting", ["success", "failure"])
+@pytest.mark.parametrize("putting", ["success", "failure"])
+def test_nested_delete_then_nested_put(wire, prefix, deleting, putting):
+    ops = [op_txn(**{deleting: [op_delete(prefix)]}), op_txn(**{putting: [op_put(prefix)]})]
     with refused(DUPLICATE_KEY):
         wire.txn(success=ops)
 
