@@ -20,6 +20,7 @@ from coord.server.storage.overlay import Layer
 from coord.server.storage.reader import APPLIED_INDEX, APPLIED_TERM, FORMAT_KEY
 
 FORMAT = 1
+_NEARLY_FULL = 4 << 20
 PLANNED, DONE, FULL, FAILED = "planned", "done", "full", "failed"
 
 
@@ -87,10 +88,21 @@ class FlushJob:
         write_position(transaction, self._databases[Bucket.META], self.applied)
 
     def _failure(self, error: Exception) -> BackendFull | BackendFailed:
-        if isinstance(error, lmdb.MapFullError) or error_number(error) in (errno.ENOSPC, errno.EDQUOT):
+        full = isinstance(error, lmdb.MapFullError) or error_number(error) in (errno.ENOSPC, errno.EDQUOT)
+        if full or self._cut_short(error):
             self.state = FULL
             return BackendFull(f"no space to flush up to {self.applied[0]}: {error}")
         return BackendFailed(f"a flush up to {self.applied[0]} failed: {error}")
+
+    def _cut_short(self, error: Exception) -> bool:
+        """Whether a write took only a part because the disk is full, which LMDB reports as an input/output error.
+
+        Trying again is safe: the transaction was given up, and the next one writes every page of it anew.
+        """
+        if not isinstance(error, lmdb.Error) or os.strerror(errno.EIO) not in str(error):
+            return False
+        facts = os.statvfs(self._environment.path())
+        return facts.f_bavail * facts.f_frsize < _NEARLY_FULL
 
 
 def write_position(transaction: lmdb.Transaction[bytes], meta: Any, applied: tuple[int, int]) -> None:
