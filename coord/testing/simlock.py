@@ -21,7 +21,7 @@ from coord.recipes.guard import GuardBase
 from coord.recipes.layout import is_contender
 from coord.recipes.turn import Line, Terms
 from coord.testing.choices import Choices
-from coord.testing.simport import SimWatcher
+from coord.testing.simwatch import SimWatcher
 from coord.testing.simworld import Faults, SimCancelled, SimClient, SimWorld, Violation
 
 NAME = b"L"
@@ -176,16 +176,16 @@ class LockScenario:
                     raise Violation(f"owner {fence} wrote after owner {self._written} had")
                 self._written = fence
 
-    def _one_is_woken(self, client: SimClient, watcher: SimWatcher, key: bytes) -> None:
+    def _one_is_woken(self, client: SimClient, watcher: SimWatcher) -> None:
         """Of those who still stand in the queue, one at most is woken by a key that goes."""
         handle = [each for each in client.port.hub.watchers.values() if each.inbox is watcher.inbox]
         if len(handle) != 2 or handle[0] is not watcher:
             return  # its own key: it does not wait for a turn any more
         if not self.world.server.create_revision(handle[1].spec.key):
             return
-        now = (self.world.server.machine.revision, key)
+        now = (self.world.server.machine.revision, watcher.spec.key)
         if self._woken == now:
-            raise Violation(f"two waiters were woken by {key!r}")
+            raise Violation(f"two waiters were woken by {watcher.spec.key!r}")
         self._woken = now
 
     def _nobody_waits_in_vain(self) -> None:

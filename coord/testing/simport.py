@@ -7,18 +7,17 @@ here is only how one waits (the program is suspended) and how one asks (a messag
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from coord.client.inbox import Inbox
 from coord.client.mailbox import Listen
 from coord.client.port_base import PortBase
-from coord.client.watch_actions import WatchSpec
-from coord.errors import CallTimeout, ClosedError, Compacted, CoordError, Unavailable
-from coord.model import Event, EventKind, RangeResult, TxnResult, WatchBatch
+from coord.errors import CallTimeout, ClosedError, CoordError, Unavailable
+from coord.model import RangeResult, TxnResult
 from coord.ops import Delete, Get, Txn
 from coord.port import Session
+from coord.testing.simwatch import SimHub
 
 if TYPE_CHECKING:
     from coord.testing.simnet import Message
@@ -59,7 +58,7 @@ class SimPort(PortBase):
     def __init__(self, world: SimWorld, client: SimClient) -> None:
         self._world = world
         self._client = client
-        self._hub = SimHub(world, client)
+        self._hub = SimHub(world.server, partial(world.woken, client))
         self._keeping = client
 
     @property
@@ -155,103 +154,3 @@ class SimPort(PortBase):
 def _settle(answer: list[tuple[Any, CoordError | None]], waiter: Waiter, result: Any, error: CoordError | None) -> None:
     answer.append((result, error))
     waiter.post()
-
-
-class SimWatcher:
-    """One watcher: known to the server once its request arrived, then events wait until they are delivered.
-
-    Attributes:
-        pending: batches on their way.
-        next_revision: what to resume at after the connection or the server was lost.
-    """
-
-    __slots__ = ("failure", "inbox", "next_revision", "pending", "registered", "spec", "token")
-
-    def __init__(self, token: int, spec: WatchSpec, inbox: Inbox) -> None:
-        self.token = token
-        self.spec = spec
-        self.inbox = inbox
-        self.registered = False
-        self.pending: list[WatchBatch] = []
-        self.next_revision = spec.from_revision
-        self.failure: CoordError | None = None
-
-    def matches(self, event: Event) -> bool:
-        """True if the reader wants this event."""
-        key, spec = event.item.key, self.spec
-        if spec.range_end:
-            if key < spec.key or (spec.range_end != b"\0" and key >= spec.range_end):
-                return False
-        elif key != spec.key:
-            return False
-        return spec.deletes if event.kind is EventKind.DELETE else spec.puts
-
-    def offer(self, revision: int, events: Sequence[Event]) -> bool:
-        """Something was committed; True if it is of interest."""
-        wanted = tuple(event for event in events if self.matches(event))
-        if wanted:
-            self.pending.append(WatchBatch(revision, wanted))
-        return bool(wanted)
-
-
-class SimHub:
-    """The watches of one client. See `coord.client.port_base.Hub`."""
-
-    def __init__(self, world: SimWorld, client: SimClient) -> None:
-        self._world = world
-        self._client = client
-        self.watchers: dict[int, SimWatcher] = {}
-        self._tokens = 0
-
-    def add(self, spec: WatchSpec, inbox: Inbox) -> int:
-        """Start a watcher; returns its token."""
-        self._tokens += 1
-        self.watchers[self._tokens] = SimWatcher(self._tokens, spec, inbox)
-        return self._tokens
-
-    def drop(self, tokens: Sequence[int]) -> None:
-        """End watchers."""
-        for token in tokens:
-            self.watchers.pop(token, None)
-
-    def consumed(self, token: int, size: int) -> None:
-        """Nothing is bounded here."""
-
-    def lag(self) -> float:
-        """The virtual server always gives signs of life."""
-        return 0.0
-
-    def trouble(self) -> CoordError | None:
-        """Nothing stays wrong here."""
-        return None
-
-    # --- what the world does with them
-
-    def register(self, watcher: SimWatcher) -> None:
-        """The request reaches the server: everything from its revision on is on its way."""
-        server = self._world.server
-        watcher.registered = True
-        since = watcher.next_revision or server.machine.revision + 1
-        if since < server.machine.compact_revision:
-            watcher.failure = Compacted("compacted", compact_revision=server.machine.compact_revision)
-            return
-        watcher.next_revision = since
-        for revision, events in server.history:
-            if revision >= since:
-                watcher.offer(revision, events)
-
-    def deliver(self, watcher: SimWatcher) -> None:
-        """The next batch, or the failure, reaches the reader."""
-        if watcher.pending:
-            batch = watcher.pending.pop(0)
-            watcher.next_revision = batch.revision + 1
-            watcher.inbox.push(watcher.token, batch)
-        elif watcher.failure is not None:
-            self.watchers.pop(watcher.token, None)
-            watcher.inbox.fail(watcher.failure)
-
-    def disconnect(self) -> None:
-        """The stream is lost; every watcher is asked for again from where it was."""
-        for watcher in self.watchers.values():
-            watcher.registered = False
-            watcher.pending.clear()

@@ -16,6 +16,7 @@ from coord.server.commands import VERSION
 from coord.server.entry_pb2 import Envelope
 from coord.server.mvcc.records import decode_record
 from coord.server.mvcc.store import Change
+from coord.server.mvcc.streams import WatchStream
 from coord.server.storage.memory import MemoryBackend
 from coord.statuses import Refused
 from coord.wire import convert, rpc_pb2
@@ -34,7 +35,6 @@ class SimServer:
         self._backend = MemoryBackend()
         self._term = 1
         self.listeners: list[Listener] = []
-        self.history: list[tuple[int, list[Event]]] = []  # every revision not compacted, as watchers see it
         self._boot()
         self.machine.lessor.promote(now(), 0.0)
 
@@ -44,7 +44,6 @@ class SimServer:
 
     def _committed(self, revision: int, changes: list[Change]) -> None:
         events = [_event(revision, change) for change in changes]
-        self.history.append((revision, events))
         for listener in self.listeners:
             listener(revision, events)
 
@@ -99,6 +98,15 @@ class SimServer:
         except Refused as refused:
             raise from_refused(refused, write=write) from None
 
+    def watch(self, request: rpc_pb2.WatchCreateRequest, wake: Callable[[], None]) -> WatchStream:
+        """A watch stream with one watcher; what happened already is in its queue."""
+        hub = self.machine.watch_hub
+        stream = hub.open(wake)
+        stream.create(request)
+        while hub.catch_up():
+            pass
+        return stream
+
     # --- what happens to a server
 
     def restart(self) -> None:
@@ -122,7 +130,6 @@ class SimServer:
             self._apply(Envelope(version=VERSION, compaction=convert.compact_request(revision, physical=True)))
             for _ in self.machine.compaction_steps():
                 pass
-            self.history = [entry for entry in self.history if entry[0] >= revision]
 
     # --- what a test may look at
 
@@ -142,8 +149,9 @@ class SimServer:
 
 
 def _event(revision: int, change: Change) -> Event:
-    found = decode_record(change.record)
-    if change.deleted:
+    _, record, deleted = change
+    found = decode_record(record)
+    if deleted:
         return Event(EventKind.DELETE, KeyValue(found.key, mod_revision=revision))
     item = KeyValue(found.key, found.value, found.create, found.mod, found.version, found.lease)
     return Event(EventKind.PUT, item)

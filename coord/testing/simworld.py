@@ -15,12 +15,12 @@ from typing import Any, Final
 from coord.client.duties import Commit, Duty, Grant, Renew, Revoke
 from coord.client.keeping import Keeper
 from coord.errors import CoordError
-from coord.model import Event as WatchEvent
 from coord.testing.choices import Choices, Event
 from coord.testing.clock import ManualClock
 from coord.testing.simnet import Message, Network, Stage
 from coord.testing.simport import SimPort, Waiter
 from coord.testing.simserver import SimServer
+from coord.testing.simwatch import SimWatcher
 
 _FOREVER: Final = float("inf")
 
@@ -198,7 +198,6 @@ class SimWorld:
         self.clock = ManualClock()
         self.net = Network(self.clock.now, choices.number)
         self.server = SimServer(self.clock.now)
-        self.server.listeners.append(self._committed)
         self.clients: list[SimClient] = []
         self.programs: list[Program] = []
         self.running: Program | None = None
@@ -210,7 +209,7 @@ class SimWorld:
         self.revoked: set[int] = set()  # leases ended by somebody else, whose owners cannot have known
         self.interfere: Callable[[int], None] | None = None  # called before each step with its number
         self.idle_checks: list[Callable[[], None]] = []  # called when nothing can happen before time passes
-        self.woken_checks: list[Callable[[SimClient, Any, bytes], None]] = []  # (client, watcher, key) for deletions
+        self.woken_checks: list[Callable[[SimClient, SimWatcher], None]] = []  # called while a commit wakes a watcher
 
     def add_client(self) -> SimClient:
         """One more client process."""
@@ -323,7 +322,7 @@ class SimWorld:
             code = client.index << 8 | (watcher.token & 0xFF)
             if not watcher.registered:
                 events.append(Event(20, _REGISTER << 16 | code, partial(hub.register, watcher)))
-            elif watcher.pending or watcher.failure is not None:
+            elif watcher.under_way:
                 events.append(Event(20, _WATCH << 16 | code, partial(hub.deliver, watcher)))
 
     def _advance_event(self, events: list[Event]) -> None:
@@ -434,11 +433,7 @@ class SimWorld:
         for client in self.clients:
             client.crash()
 
-    # --- commits
-
-    def _committed(self, revision: int, events: list[WatchEvent]) -> None:
-        for client in self.clients:
-            for watcher in client.port.hub.watchers.values():
-                if watcher.registered and watcher.failure is None and watcher.offer(revision, events):
-                    for check in self.woken_checks:
-                        check(client, watcher, watcher.spec.key)
+    def woken(self, client: SimClient, watcher: SimWatcher) -> None:
+        """A commit is of interest to this watcher."""
+        for check in self.woken_checks:
+            check(client, watcher)
