@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 import pytest
 
-from coord.errors import UsageError
-from coord.server.auto_compaction import AutoCompaction, auto_compaction_timer, retention_seconds
-from coord.server.consensus import Ready, SnapshotMark
+from coord.server.consensus import SnapshotMark
 from coord.server.expiry import IN_FLIGHT, LeaseExpiry
-from coord.server.figures import Figures, Histogram
+from coord.server.figures import Figures
 from coord.server.flusher import PRESSURE_BYTES, Flusher, FlushingBackend
 from coord.server.journal import MemoryJournal
 from coord.server.lessor import Lessor
 from coord.server.pauses import TICK, PauseWatch
 from coord.server.pending import Pending
-from coord.server.periodic import Periodic
 from coord.server.quota import NoSpaceAlarm, Quota, cost
 from coord.server.storage.errors import BackendFailed, BackendFull
 from coord.server.storage.memory import MemoryBackend
 from coord.server.worker import Worker
-from coord.statuses import COMPACTED, LEASE_NOT_FOUND, TOO_MANY_REQUESTS, Refused
+from coord.statuses import LEASE_NOT_FOUND, TOO_MANY_REQUESTS, Refused
 from coord.wire.rpc_pb2 import (
     DeleteRangeRequest,
     LeaseGrantRequest,
@@ -349,202 +345,3 @@ def test_a_stop_flushes_what_is_left() -> None:
         assert bench.backend.durable_applied == (3, 1)
 
     run(check)
-
-
-class TestAutoCompaction:
-    def setup_method(self) -> None:
-        self.revision = 100
-        self.log = Log()
-        self.compaction = AutoCompaction(lambda: self.revision, self.log.propose)
-
-    def compacted(self) -> list[int]:
-        return [body["compaction"].revision for body in self.log.bodies]
-
-    def test_retentions(self) -> None:
-        assert retention_seconds("0") == 0
-        assert retention_seconds("2") == 7200
-        assert retention_seconds("1h30m") == 5400
-        assert retention_seconds("500ms") == 0.5
-        for wrong in ("h", "12x", "1..5s", "-1"):
-            with pytest.raises(UsageError):
-                retention_seconds(wrong)
-
-    def test_by_revision_keeps_the_last_ones(self) -> None:
-        every, work = self.compaction.by_revision(30)
-        assert every == 300
-        work()
-        assert self.compacted() == [70]
-
-    def test_too_few_revisions_are_left_alone(self) -> None:
-        _, work = self.compaction.by_revision(200)
-        work()
-        assert self.compacted() == []
-
-    def test_nothing_new_is_not_compacted_again(self) -> None:
-        _, work = self.compaction.by_revision(30)
-        work()
-        self.log.pendings[0].resolve(None)
-        work()
-        assert self.compacted() == [70]
-        self.revision += 1
-        work()
-        assert self.compacted() == [70, 71]
-
-    def test_a_failed_one_is_tried_again_and_a_done_one_is_not(self) -> None:
-        _, work = self.compaction.by_revision(30)
-        work()
-        self.log.pendings[0].fail(Refused(TOO_MANY_REQUESTS))
-        work()
-        self.log.pendings[1].fail(Refused(COMPACTED))
-        work()
-        assert self.compacted() == [70, 70]
-
-    def test_periodic_compacts_to_what_was_seen_a_period_ago(self) -> None:
-        every, work = self.compaction.periodic(600.0)
-        assert every == 60
-        for turn in range(31):
-            self.revision = 1000 + turn
-            work()
-            for pending in self.log.pendings:
-                pending.resolve(None)
-        assert self.compacted() == [1000, 1010, 1020]
-
-    def test_a_long_period_is_compacted_every_hour(self) -> None:
-        every, work = self.compaction.periodic(3 * 3600.0)
-        assert every == 360
-        for turn in range(41):
-            self.revision = 1000 + turn
-            work()
-            for pending in self.log.pendings:
-                pending.resolve(None)
-        assert self.compacted() == [1000, 1010]
-
-    def test_the_timer_is_off_by_default(self) -> None:
-        loop = cast(asyncio.AbstractEventLoop, None)
-        for mode in ("periodic", "revision"):
-            assert auto_compaction_timer(loop, mode, "0", self.compaction, lambda _: None) is None
-        with pytest.raises(UsageError):
-            auto_compaction_timer(loop, "revision", "1h", self.compaction, lambda _: None)
-
-
-def test_a_pending_calls_each_listener_once() -> None:
-    pending: Pending[int] = Pending()
-    heard: list[int] = []
-    pending.on_done(lambda done: heard.append(done.result()))
-    pending.resolve(1)
-    pending.resolve(2)
-    pending.fail(ValueError())
-    pending.on_done(lambda done: heard.append(done.result() + 10))
-    assert heard == [1, 11]
-
-
-def test_a_mapped_pending_passes_failures_on() -> None:
-    good: Pending[int] = Pending()
-    doubled = good.map(lambda value: value * 2)
-    broken = good.map(lambda value: value // 0)
-    good.resolve(4)
-    assert doubled.result() == 8
-    assert isinstance(broken.error, ZeroDivisionError)
-    bad: Pending[int] = Pending()
-    mapped = bad.map(lambda value: value * 2)
-    bad.fail(KeyError("k"))
-    assert isinstance(mapped.error, KeyError)
-
-
-def test_a_pending_can_be_awaited_and_given_up() -> None:
-    async def check() -> None:
-        pending: Pending[str] = Pending()
-        waiting = asyncio.ensure_future(_result(pending))
-        given_up = asyncio.ensure_future(_result(pending))
-        await asyncio.sleep(0)
-        given_up.cancel()
-        await asyncio.sleep(0)
-        pending.resolve("x")
-        assert await waiting == "x"
-        assert given_up.cancelled()
-
-    run(check)
-
-
-async def _result(pending: Pending[str]) -> str:
-    return await pending
-
-
-def test_a_worker_reports_in_order_on_the_loop() -> None:
-    async def check() -> None:
-        loop = asyncio.get_running_loop()
-        worker = Worker(loop, "test")
-        reports: list[tuple[Any, str, bool]] = []
-        mine = threading.get_ident()
-
-        def done(result: Any, error: BaseException | None) -> None:
-            reports.append((result, str(error), threading.get_ident() == mine))
-
-        worker.submit(lambda: 1, done)
-        worker.submit(lambda: 1 // 0, done)
-        assert await worker.call(threading.get_ident) != mine
-        with pytest.raises(KeyError):
-            await worker.call(lambda: dict[str, int]()["missing"])
-        assert reports == [(1, "None", True), (None, "integer division or modulo by zero", True)]
-        worker.stop()
-
-    run(check)
-
-
-def test_a_periodic_whose_work_breaks_says_so_and_ends() -> None:
-    async def check() -> None:
-        failures: list[BaseException] = []
-        failed = asyncio.Event()
-        calls = 0
-
-        def work() -> None:
-            nonlocal calls
-            calls += 1
-            if calls == 3:
-                raise ValueError("broken")
-
-        def fail(error: BaseException) -> None:
-            failures.append(error)
-            failed.set()
-
-        periodic = Periodic(asyncio.get_running_loop(), 0.001, work, fail)
-        periodic.start()
-        await failed.wait()
-        assert calls == 3
-        assert len(failures) == 1
-        periodic.stop()
-
-    run(check)
-
-
-def test_a_periodic_can_be_stopped_by_its_own_work() -> None:
-    async def check() -> None:
-        stopped = asyncio.Event()
-        calls: list[int] = []
-
-        def work() -> None:
-            calls.append(1)
-            periodic.stop()
-            stopped.set()
-
-        periodic = Periodic(asyncio.get_running_loop(), 0.001, work, lambda error: None)
-        periodic.start()
-        await stopped.wait()
-        await asyncio.sleep(0.01)
-        assert calls == [1]
-
-    run(check)
-
-
-def test_a_histogram_counts_into_buckets() -> None:
-    histogram = Histogram((1.0, 2.0, 4.0))
-    for value in (0.5, 1.0, 3.0, 9.0):
-        histogram.observe(value)
-    assert histogram.counts == [2, 0, 1, 1]
-    assert (histogram.count, histogram.total) == (4, 13.5)
-    assert histogram.quantile(0.5) == 1.0
-    assert histogram.quantile(1.0) == float("inf")
-
-
-def test_the_log_of_a_throw_away_server_is_durable_at_once() -> None:
-    assert MemoryJournal(Figures()).persist(Ready(), lambda: None)
