@@ -51,6 +51,9 @@ class Alarms:
             if alarm in (pb.NONE, kind)
         ]
 
+    def __bool__(self) -> bool:
+        return bool(self._set)
+
     def is_set(self, alarm: int) -> bool:
         """True if any member has this alarm."""
         return any(kind == alarm for kind, _ in self._set)
@@ -61,8 +64,6 @@ class Alarms:
         Raises:
             Refused: CORRUPT, or NO_SPACE for whatever could add data: even a put in a branch that is not taken.
         """
-        if not self._set:
-            return
         if kind in _CORRUPT_FORBIDS and self.is_set(pb.CORRUPT):
             raise Refused(CORRUPT)
         adds = kind in ("put", "lease_grant") or (kind == "txn" and txn_cost(envelope.txn) > 0)

@@ -86,17 +86,17 @@ class StateMachine:
         Raises:
             Refused: the command is refused, on every member alike; nothing changed.
         """
-        kind = envelope.WhichOneof("body")
-        handler = self._handlers.get(kind or "")
-        invariant(handler is not None, "an entry of a kind that nobody handles", kind=kind)
-        assert handler is not None and kind is not None  # noqa: PT018  # for the type checker; the line above speaks
-        self.alarms.check(kind, envelope)
-        return handler(getattr(envelope, kind))
+        kind = str(envelope.WhichOneof("body"))
+        handler = self._handlers.get(kind, _unknown)
+        if self.alarms:
+            self.alarms.check(kind, envelope)
+        return handler(getattr(envelope, kind, kind))
 
     def _put(self, request: pb.PutRequest) -> pb.PutResponse:
-        self._writer.check_lease(request)
-        self._writer.check_existing(request)
-        previous = self._writer.put(request)
+        writer = self._writer
+        writer.check_lease(request)
+        writer.check_existing(request)
+        previous = writer.put(request)
         self.store.commit()
         response = pb.PutResponse.FromString(self.header_field())
         if previous is not None:
@@ -161,7 +161,7 @@ class StateMachine:
         """
         if request.revision > 0:
             self.store.check_readable(request.revision)
-        return self.header_field() + ranges.body(self.store, request)
+        return ranges.reply(self.store, request, self.header_field())
 
     def range_is_large(self, request: pb.RangeRequest) -> bool:
         """True if `range` could hold up the loop and `range_steps` should be taken."""
@@ -177,9 +177,8 @@ class StateMachine:
         """
         if request.revision > 0:
             self.store.check_readable(request.revision)
-        header = self.header_field()
-        body = yield from ranges.steps(self.store, request)
-        return header + body
+        reply = yield from ranges.steps(self.store, request, self.header_field())
+        return reply
 
     def read_txn(self, request: pb.TxnRequest) -> pb.TxnResponse:
         """A transaction that cannot write, see `validate.is_readonly`; it needs no log entry.
@@ -320,3 +319,8 @@ class StateMachine:
             b"\x20" + varint(term) if term else b"",
         )
         return b"\n%b%b" % (varint(len(header)), header)
+
+
+def _unknown(kind: object) -> Response:
+    """Going on after an entry that this version cannot read would fork the state."""
+    invariant(False, "an entry of a kind that nobody handles", kind=kind)

@@ -1,6 +1,6 @@
 """Range requests: which records they select, and the reply joined from stored bytes.
 
-A reply body is everything of a RangeResponse but the header. Small reads are answered at once; `steps` answers any read
+Small reads are answered at once; `steps` answers any read
 in slices of a few milliseconds at one pinned revision, so that a range over a million keys does not stop the server.
 
 Source: etcd server/etcdserver/txn/range.go.
@@ -31,6 +31,7 @@ SLICE: Final = 1000
 OPEN_END: Final = b"\x00"
 Range = pb.RangeRequest
 Steps: TypeAlias = Generator[None, None, bytes]
+Fields: TypeAlias = Generator[None, None, list[bytes]]
 
 
 def bounds(key: bytes, range_end: bytes) -> tuple[bytes, bytes | None]:
@@ -40,11 +41,16 @@ def bounds(key: bytes, range_end: bytes) -> tuple[bytes, bytes | None]:
     return key, None if range_end == OPEN_END else range_end
 
 
-def body(store: Store, request: pb.RangeRequest) -> bytes:
-    """The reply to a read that was validated and whose revision was checked, all at once."""
-    if not request.range_end and request.revision <= 0:
-        return _one(store, request)
-    work = steps(store, request)
+def reply(store: Store, request: pb.RangeRequest, header: bytes) -> bytes:
+    """The encoded response to a read that was validated and whose revision was checked, all at once.
+
+    `header` is the encoded header field; empty inside of transactions, which have headers of their own.
+    """
+    if request.revision <= 0 and not request.range_end:
+        return header + _one(store, request)
+    if _reads_now(store, request) and _ordered_by_key(request) and not _filtered(request) and not request.count_only:
+        return _plain(store, request, header)
+    work = steps(store, request, header)
     while True:
         try:
             next(work)
@@ -66,8 +72,8 @@ def is_large(store: Store, request: pb.RangeRequest) -> bool:
     return store.index.known_count(start, end) > SLICE
 
 
-def steps(store: Store, request: pb.RangeRequest) -> Steps:
-    """The reply, in slices: a generator that yields between them and returns the body.
+def steps(store: Store, request: pb.RangeRequest, header: bytes) -> Steps:
+    """The reply, in slices: a generator that yields between them and returns it.
 
     Writes between the slices do not show, and compaction waits: the revision is pinned while the generator is open.
     """
@@ -81,13 +87,13 @@ def steps(store: Store, request: pb.RangeRequest) -> Steps:
                 for found in _walk(store, start, end, revision, SLICE):
                     count += len(found)
                     yield
-            return _counted(count)
+            return header + _counted(count)
         limit = max(request.limit, 0)
         if _ordered_by_key(request) and not _filtered(request):
-            reply = yield from _in_key_order(store, request, (start, end, revision), count, limit)
-            return reply
-        reply = yield from _selected(store, request, (start, end, revision), limit)
-        return reply
+            fields = yield from _in_key_order(store, request, (start, end, revision), count, limit)
+        else:
+            fields = yield from _selected(store, request, (start, end, revision), limit)
+        return b"".join([header, *fields])
 
 
 def _one(store: Store, request: pb.RangeRequest) -> bytes:
@@ -102,6 +108,17 @@ def _one(store: Store, request: pb.RangeRequest) -> bytes:
     if request.keys_only:
         record = without_value(record)
     return b"\x12%b%b\x20\x01" % (varint(len(record)), record)
+
+
+def _plain(store: Store, request: pb.RangeRequest, header: bytes) -> bytes:
+    """The newest records of a range in key order: no walk over the past, no check of every key."""
+    start, end = bounds(request.key, request.range_end)
+    limit = request.limit
+    keys = store.index.select(start, end, limit if limit > 0 else None)
+    count = len(keys) if len(keys) != limit else store.index.count(start, end)
+    live = store.index.live
+    kvs = _fetch(store, [live[key][:REVISION_KEY_LEN] for key in keys], request.keys_only)
+    return b"".join([header, kvs, _rest(len(keys) < count, count)])
 
 
 def _reads_now(store: Store, request: pb.RangeRequest) -> bool:
@@ -164,7 +181,7 @@ def _walk(
 
 def _in_key_order(
     store: Store, request: pb.RangeRequest, where: tuple[bytes, bytes | None, int], count: int | None, limit: int
-) -> Steps:
+) -> Fields:
     """Records in key order, cut at `limit` while walking; past it only a read of the past walks on, to count."""
     start, end, revision = where
     out: list[bytes] = []
@@ -173,14 +190,16 @@ def _in_key_order(
         seen += len(found)
         wanted = [stored for _, stored in (found[: limit - taken] if limit else found)]
         taken += len(wanted)
-        _fetch(store, wanted, request.keys_only, out)
+        out.append(_fetch(store, wanted, request.keys_only))
         if count is not None and taken == (min(limit, count) if limit else count):
             break
         yield
-    return _encode(out, taken < (seen if count is None else count), seen if count is None else count)
+    total = seen if count is None else count
+    out.append(_rest(taken < total, total))
+    return out
 
 
-def _selected(store: Store, request: pb.RangeRequest, where: tuple[bytes, bytes | None, int], limit: int) -> Steps:
+def _selected(store: Store, request: pb.RangeRequest, where: tuple[bytes, bytes | None, int], limit: int) -> Fields:
     """Records that are filtered, or in an order of their own: sorted runs of one slice each, merged at the end."""
     start, end, revision = where
     # With no explicit order etcd fetches limit + 1 keys in key order and sorts only those; clients can see that.
@@ -203,9 +222,10 @@ def _selected(store: Store, request: pb.RangeRequest, where: tuple[bytes, bytes 
     while left:
         batch = [stored for _, stored in islice(ordered, min(SLICE, left))]
         left -= len(batch)
-        _fetch(store, batch, request.keys_only, out)
+        out.append(_fetch(store, batch, request.keys_only))
         yield
-    return _encode(out, bool(limit) and kept > limit, seen)
+    out.append(_rest(bool(limit) and kept > limit, seen))
+    return out
 
 
 def _rank(item: tuple[Any, bytes]) -> Any:
@@ -255,19 +275,16 @@ def _run(
 # --- the reply
 
 
-def _fetch(store: Store, stored: list[bytes], keys_only: bool, out: list[bytes]) -> None:
+def _fetch(store: Store, stored: list[bytes], keys_only: bool) -> bytes:
+    """The records as fields of the reply; joined for each slice, so that the end has few pieces left to join."""
     records = store.fetch_many(stored)
     if keys_only:
         records = [without_value(record) for record in records]
-    out.extend([b"\x12%b%b" % (varint(len(record)), record) for record in records])
+    return b"".join([b"\x12%b%b" % (varint(len(record)), record) for record in records])
 
 
-def _encode(fields: list[bytes], more: bool, count: int) -> bytes:
-    if more:
-        fields.append(b"\x18\x01")
-    if count:
-        fields.append(b"\x20" + varint(count))
-    return b"".join(fields)
+def _rest(more: bool, count: int) -> bytes:
+    return (b"\x18\x01" if more else b"") + _counted(count)
 
 
 def _counted(count: int) -> bytes:

@@ -156,7 +156,7 @@ class Transactions:
                     pass
 
     def _range(self, request: pb.RangeRequest, response: pb.RangeResponse) -> None:
-        response.MergeFromString(ranges.body(self._store, request))
+        response.MergeFromString(ranges.reply(self._store, request, b""))
         response.header.revision = self._store.seen_revision
 
     def _put(self, request: pb.PutRequest, response: pb.PutResponse) -> None:

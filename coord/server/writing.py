@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coord.server.lessor import Lessor
-from coord.server.mvcc.records import decode_record
+from coord.server.mvcc.records import record_lease, record_value
 from coord.server.mvcc.store import Store
 from coord.server.ranges import bounds
 from coord.statuses import KEY_NOT_FOUND, Refused
@@ -39,20 +39,27 @@ class Writer:
         """Do a put that was checked; returns the record it replaces if the request wants that."""
         store = self._store
         key, value, lease = request.key, request.value, request.lease
-        keep_value, keep_lease = request.ignore_value, request.ignore_lease
-        previous = store.get(key) if request.prev_kv or keep_value or keep_lease else None
-        if previous is not None and (keep_value or keep_lease):
-            old = decode_record(previous)
-            if keep_value:
-                value = old.value
-            if keep_lease:
-                lease = old.lease
+        previous = None
+        if request.prev_kv:
+            previous = store.get(key)
+        if request.ignore_value or request.ignore_lease:
+            value, lease = self._kept(request)
         store.put(key, value, lease)
         if lease:
             self._lessor.attach(lease, key)
         else:
             self._lessor.detach(key)
-        return previous if request.prev_kv else None
+        return previous
+
+    def _kept(self, request: pb.PutRequest) -> tuple[bytes, int]:
+        """Value and lease of a put that keeps one of them or both.
+
+        A delete earlier in the same transaction may have taken the key since it was checked; etcd panics then, here it
+        counts as a key without value and lease.
+        """
+        record = self._store.get(request.key)
+        value, lease = (b"", 0) if record is None else (record_value(record), record_lease(record))
+        return value if request.ignore_value else request.value, lease if request.ignore_lease else request.lease
 
     def delete_range(self, request: pb.DeleteRangeRequest) -> tuple[int, list[bytes]]:
         """Delete a range; returns how many keys went, and their records if the request wants those."""

@@ -59,7 +59,7 @@ def _gather(store: Store, watcher: Watcher, found: Iterable[tuple[int, list[Chan
         chosen = [
             events.encode(store, main, change, watcher.prev_kv)
             for change in changes
-            if watcher.wants(change.key) and not (watcher.no_delete if change.deleted else watcher.no_put)
+            if watcher.wants(change[0]) and not (watcher.no_delete if change[2] else watcher.no_put)
         ]
         watcher.next = main + 1
         if chosen:

@@ -25,12 +25,11 @@ class Events:
         chosen = []
         cache = self._with_previous if watcher.prev_kv else self._plain
         for at in places:
-            change = self._changes[at]
-            if watcher.no_delete if change.deleted else watcher.no_put:
+            if watcher.no_delete if self._changes[at][2] else watcher.no_put:
                 continue
             event = cache.get(at)
             if event is None:
-                event = cache[at] = encode(self._store, self._revision, change, watcher.prev_kv)
+                event = cache[at] = encode(self._store, self._revision, self._changes[at], watcher.prev_kv)
             chosen.append(event)
         return chosen
 

@@ -41,8 +41,8 @@ class KeyIndex:
 
     # --- writes
 
-    def put(self, key: bytes, main: int, sub: int) -> tuple[int, int]:
-        """A put of `key` at (main, sub); returns its create revision and version."""
+    def put(self, key: bytes, main: int, sub: int) -> tuple[int, int, bytes]:
+        """A put of `key` at (main, sub); returns its create revision, its version and its revision key."""
         old = self.live.get(key)
         if old is None:
             create, version = main, 1
@@ -57,8 +57,8 @@ class KeyIndex:
                 self.past[key] = bytearray(old[:PAST_LEN])
             else:
                 past += old[:PAST_LEN]
-        self.live[key] = _pack(main, b"_", sub, b"\0", create, version)
-        return create, version
+        entry = self.live[key] = _pack(main, b"_", sub, b"\0", create, version)
+        return create, version, entry[:REVISION_KEY_LEN]
 
     def delete(self, key: bytes, main: int, sub: int) -> bytes:
         """A deletion of the live `key` at (main, sub); returns the revision key of its tombstone."""

@@ -42,10 +42,7 @@ class WatcherIndex(Generic[W]):
         self._singles: dict[bytes, dict[W, None]] = {}
         self._root: _Node[W] | None = None
         self._nodes: dict[tuple[bytes, bytes | None], _Node[W]] = {}
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
+        self.count = 0  # watchers, the same range several times included
 
     def add(self, watcher: W, start: bytes, end: bytes | None) -> None:
         """From now on `matching` finds it."""
@@ -59,7 +56,7 @@ class WatcherIndex(Generic[W]):
             watchers = node.watchers
         invariant(watcher not in watchers, "a watcher was added twice")
         watchers[watcher] = None
-        self._count += 1
+        self.count += 1
 
     def remove(self, watcher: W, start: bytes, end: bytes | None) -> None:
         """The opposite of `add` with the same range."""
@@ -74,7 +71,7 @@ class WatcherIndex(Generic[W]):
             if not node.watchers:
                 del self._nodes[start, end]
                 self._root = _remove(self._root, node)
-        self._count -= 1
+        self.count -= 1
 
     def matching(self, key: bytes) -> list[W]:
         """Watchers that want `key`."""
@@ -105,7 +102,7 @@ class WatcherIndex(Generic[W]):
         nodes = _check(self._root)
         invariant(set(map(id, nodes)) == set(map(id, self._nodes.values())), "tree and table of ranges differ")
         count = sum(map(len, self._singles.values())) + sum(len(node.watchers) for node in nodes)
-        invariant(count == self._count, "watchers miscounted", counted=count, kept=self._count)
+        invariant(count == self.count, "watchers miscounted", counted=count, kept=self.count)
 
 
 def _update(node: _Node[W]) -> _Node[W]:

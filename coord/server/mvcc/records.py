@@ -81,14 +81,21 @@ def is_tombstone(revision: bytes) -> bool:
 
 def encode_record(key: bytes, create: int, mod: int, version: int, value: bytes, lease: int) -> bytes:
     """A KeyValue message."""
-    head = b"\n%b%b\x10%b\x18%b %b" % (varint(len(key)), key, varint(create), varint(mod), varint(version))
+    mod_bytes = varint(mod)
+    create_bytes = mod_bytes if create == mod else varint(create)
     if value:
-        if lease:
-            return b"%b*%b%b0%b" % (head, varint(len(value)), value, varint(lease))
-        return b"%b*%b%b" % (head, varint(len(value)), value)
-    if lease:
-        return b"%b0%b" % (head, varint(lease))
-    return head
+        record = b"\n%b%b\x10%b\x18%b %b*%b%b" % (
+            varint(len(key)),
+            key,
+            create_bytes,
+            mod_bytes,
+            varint(version),
+            varint(len(value)),
+            value,
+        )
+    else:
+        record = b"\n%b%b\x10%b\x18%b %b" % (varint(len(key)), key, create_bytes, mod_bytes, varint(version))
+    return b"%b0%b" % (record, varint(lease)) if lease else record
 
 
 def encode_tombstone(key: bytes) -> bytes:

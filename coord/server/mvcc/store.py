@@ -13,7 +13,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from itertools import count
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from coord.server.invariant import DEEP, invariant
 from coord.server.mvcc import records
@@ -33,13 +33,8 @@ FINISHED: Final = b"finishedCompactRev"
 _LOAD_SLICE: Final = 5000
 
 
-class Change(NamedTuple):
-    """One change of a revision, as watchers see it; the tuple's place is its sub revision."""
-
-    key: bytes
-    record: bytes
-    deleted: bool
-
+Change: TypeAlias = tuple[bytes, bytes, bool]
+"""One change of a revision: key, stored record, True for a deletion. Its place in a list is its sub revision."""
 
 Listener = Callable[[int, list[Change]], None]
 
@@ -70,10 +65,10 @@ class Store:
         """Set `key`, as part of the transaction in progress."""
         changes = self._changes
         main, sub = self.revision + 1, len(changes)
-        create, version = self.index.put(key, main, sub)
+        create, version, stored = self.index.put(key, main, sub)
         record = encode_record(key, create, main, version, value, lease)
-        self._backend.put(Bucket.KEY, revision_key(main, sub), record)
-        changes.append(Change(key, record, False))
+        self._backend.put(Bucket.KEY, stored, record)
+        changes.append((key, record, False))
 
     def delete(self, key: bytes) -> None:
         """Remove a live key, as part of the transaction in progress."""
@@ -81,7 +76,7 @@ class Store:
         tombstone = self.index.delete(key, self.revision + 1, len(changes))
         record = records.encode_tombstone(key)
         self._backend.put(Bucket.KEY, tombstone, record)
-        changes.append(Change(key, record, True))
+        changes.append((key, record, True))
 
     @property
     def changed(self) -> bool:
@@ -144,11 +139,11 @@ class Store:
     def changes_at(self, stored: list[bytes]) -> list[Change]:
         """What the index says happened at these revision keys."""
         found = zip(stored, self.fetch_many(stored), strict=True)
-        return [Change(records.record_key(record), record, records.is_tombstone(at)) for at, record in found]
+        return [(records.record_key(record), record, records.is_tombstone(at)) for at, record in found]
 
     def changes_of(self, main: int) -> list[Change]:
         """What changed at one revision, not below the compact mark."""
-        return [Change(records.record_key(record), record, deleted) for _, record, deleted in self.log(main)]
+        return [(records.record_key(record), record, deleted) for _, record, deleted in self.log(main)]
 
     def log(self, main: int) -> Iterator[tuple[bytes, bytes, bool]]:
         """Revision key, record and whether it is a deletion, for each change of one revision in order.

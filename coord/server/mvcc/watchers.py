@@ -51,17 +51,17 @@ class WatchHub:
 
     def publish(self, revision: int, changes: list[Change]) -> None:
         """Tell synced watchers of a commit; costs what matches."""
-        if not len(self._synced):
+        if not self._synced.count:
             return
         events = Events(self._store, revision, changes)
         header = self._encode_header(revision)
         if len(changes) == 1:
-            for watcher in self._synced.matching(changes[0].key):
+            for watcher in self._synced.matching(changes[0][0]):
                 self._deliver(watcher, revision, header, events, [0])
             return
         wanted: dict[Watcher, list[int]] = {}
-        for at, change in enumerate(changes):
-            for watcher in self._synced.matching(change.key):
+        for at, (key, _, _) in enumerate(changes):
+            for watcher in self._synced.matching(key):
                 wanted.setdefault(watcher, []).append(at)
         for watcher, places in wanted.items():
             self._deliver(watcher, revision, header, events, places)
@@ -176,4 +176,4 @@ class WatchHub:
                 invariant(places == 1, "a watcher is in no group or in several", watch=watcher.id, places=places)
                 invariant(not (watcher.synced and watcher.batch), "a synced watcher holds events back")
                 synced += watcher.synced
-        invariant(synced == len(self._synced), "watchers of closed streams are kept")
+        invariant(synced == self._synced.count, "watchers of closed streams are kept")

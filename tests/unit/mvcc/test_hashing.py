@@ -24,6 +24,7 @@ def test_crc32c_has_the_value_of_its_standard():
     # RFC 3720 B.4: 32 bytes of zeroes, and of 0xff
     assert hashing.crc32c(0, b"\0" * 32) == 0x8A9136AA
     assert hashing.crc32c(0, b"\xff" * 32) == 0x62A8AB43
+    assert hashing.crc32c(0, b"") == 0
     assert hashing.crc32c(hashing.crc32c(0, b"1234"), b"56789") == hashing.crc32c(0, b"123456789") == 0xE3069283
 
 
@@ -82,7 +83,7 @@ def test_a_tombstone_at_the_mark_does_not_count():
 def test_it_yields_in_a_large_store():
     store = Store(MemoryBackend())
     for number in range(1200):
-        store.put(b"%d" % number, b"v", 0)
+        store.put(b"%d" % number, b"v" * 100, 0)
         store.commit()
     whole = digest(store, store.revision)
     work = hashing.steps(store, store.revision)

@@ -68,8 +68,9 @@ class Pair:
             assert self.store.get_many(self.store.index.select(start, end)) == expected
             assert self.store.index.count(start, end) == len(expected)
         if revision > max(self.reference.compacted, 0):
-            changes = [(change.key, change.record, change.deleted) for change in self.store.changes_of(revision)]
-            assert changes == [(one.key, one.record, one.deleted) for one in self.reference.log if one.main == revision]
+            assert self.store.changes_of(revision) == [
+                (one.key, one.record, one.deleted) for one in self.reference.log if one.main == revision
+            ]
 
     def compact(self) -> None:
         revision = self.random.randint(self.reference.compacted - 1, self.reference.revision)

@@ -4,7 +4,7 @@ import pytest
 
 from coord.server.invariant import InvariantBroken
 from coord.server.mvcc import records
-from coord.server.mvcc.store import Change, Store
+from coord.server.mvcc.store import Store
 from coord.server.storage.contract import Bucket
 from coord.server.storage.memory import MemoryBackend
 from coord.statuses import COMPACTED, FUTURE_REVISION, Refused
@@ -54,9 +54,9 @@ def test_changes_of_a_transaction_share_one_revision(store):
         (
             2,
             [
-                Change(b"a", records.encode_record(b"a", 2, 2, 1, b"1", 0), False),
-                Change(b"b", records.encode_record(b"b", 2, 2, 1, b"2", 7), False),
-                Change(b"a", records.encode_tombstone(b"a"), True),
+                (b"a", records.encode_record(b"a", 2, 2, 1, b"1", 0), False),
+                (b"b", records.encode_record(b"b", 2, 2, 1, b"2", 7), False),
+                (b"a", records.encode_tombstone(b"a"), True),
             ],
         )
     ]
@@ -90,12 +90,12 @@ def test_the_log_of_a_revision_has_its_changes_in_order(store):
     store.put(b"c", b"3", 0)
     store.commit()
     put(store, b"d")
-    assert [(change.key, change.deleted) for change in store.changes_of(3)] == [
+    assert [(key, deleted) for key, _, deleted in store.changes_of(3)] == [
         (b"b", False),
         (b"a", True),
         (b"c", False),
     ]
-    assert [change.key for change in store.changes_of(4)] == [b"d"]
+    assert [key for key, _, _ in store.changes_of(4)] == [b"d"]
 
 
 def test_compaction_below_or_at_the_last_one_is_refused(store):
