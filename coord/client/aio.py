@@ -73,7 +73,7 @@ class AsyncClient(AsyncStreaming, ClientBase):
         await self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_core") and not self.closed:
+        if hasattr(self, "_core") and self._core.forgotten:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
 
     async def close(self) -> None:

@@ -256,6 +256,7 @@ class BlockingConnection:
 
     def _send(self, line: _Line, method: Method, request: Any, until: float | None, token: Any) -> Any:
         timeout = None if until is None else max(until - now(), 0.001)
+        fork.enter()
         try:
             return line.stub(method)(request, timeout=timeout, metadata=token)
         except grpc.RpcError as error:
@@ -263,6 +264,8 @@ class BlockingConnection:
             raise Failed(channel.failure(error, line.endpoint)) from error
         except ValueError as error:
             raise self._closed(error) from error
+        finally:
+            fork.leave()
 
     def _closed(self, error: ValueError) -> Exception:
         """What grpc's complaint about a closed channel means; any other ValueError is a mistake of ours."""
@@ -291,6 +294,7 @@ class BlockingConnection:
         """
         until = self.core.connect_until(pending, line.endpoint)
         timeout = None if until is None else max(until - now(), 0.001)
+        fork.enter()
         try:
             line.channel.unary_unary(channel.PROBE)(b"", timeout=timeout)
         except grpc.RpcError as error:
@@ -299,6 +303,8 @@ class BlockingConnection:
                 raise Failed(replace(failure, sent=False)) from error
         except ValueError as error:
             raise self._closed(error) from error
+        finally:
+            fork.leave()
         self._worked(line)
 
     def _token(self, line: _Line, pending: Pending) -> Any:

@@ -147,6 +147,11 @@ class Core:
         """The endpoint that calls go to at present, None before the first and after a failure."""
         return self._endpoints.current
 
+    @property
+    def forgotten(self) -> bool:
+        """True if nobody closed it who should have: it is open, and was made in this process."""
+        return not self.closed and self.generation == fork.generation
+
     def describe(self) -> str:
         """State in a few words, for repr."""
         if self.closed:
@@ -163,6 +168,7 @@ class Core:
     def reborn(self) -> None:
         """This is a forked child: forget what belongs to the parent. A lock may have been held by a lost thread."""
         self._lock = threading.Lock()
+        self.history.reborn()
         self.login = Login(self.settings.user, self.settings.password)
         self.rng = random.Random()
         self._endpoints = Endpoints(self._endpoints.all, self.rng)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+import time
 import weakref
 from typing import Final
 
@@ -23,6 +25,13 @@ generation = 0
 aio_lost = False
 """True in a child whose parent had grpc.aio live when it forked."""
 
+GATE_SECONDS: Final = 0.3
+"""So long a fork waits for calls under way: they last a millisecond, but one to a frozen server must not stop it."""
+
+_calling: Final[set[int]] = set()
+_gate = threading.Event()
+_gate.set()
+_forker = 0  # identity of the thread that is forking
 _leaked: Final[list[object]] = []
 _aio_loops: Final[weakref.WeakSet[asyncio.AbstractEventLoop]] = weakref.WeakSet()
 _aio_open: Final[set[int]] = set()
@@ -31,6 +40,28 @@ _aio_open: Final[set[int]] = set()
 def leak(*things: object) -> None:
     """Keep inherited things alive for ever, so that nothing of theirs runs, not even a destructor."""
     _leaked.extend(things)
+
+
+def enter() -> None:
+    """This thread goes into grpc; waits while a fork is under way.
+
+    A child inherits the locks that threads held inside of grpc at that moment, and hangs or aborts at the first one it
+    needs: grpc prepares itself for a fork only if no thread is inside.
+    """
+    me = threading.get_ident()
+    _calling.add(me)
+    while not _gate.is_set():
+        # The thread that forks may itself come by here: in its own hooks, or from a destructor.
+        if _forker == me:
+            return
+        _calling.discard(me)
+        _gate.wait()
+        _calling.add(me)
+
+
+def leave() -> None:
+    """This thread came back from grpc."""
+    _calling.discard(threading.get_ident())
 
 
 def aio_opened(owner: object, loop: asyncio.AbstractEventLoop) -> None:
@@ -57,11 +88,31 @@ def check_aio() -> None:
         )
 
 
+def _before_fork() -> None:
+    global _forker
+    _forker = threading.get_ident()
+    _gate.clear()
+    end = time.monotonic() + GATE_SECONDS
+    while _calling - {_forker} and time.monotonic() < end:
+        time.sleep(0.0002)  # the hook runs without any other thread's help; there is nothing to wait on
+
+
+def _after_fork_in_parent() -> None:
+    global _forker
+    _forker = 0
+    _gate.set()
+
+
 def _after_fork_in_child() -> None:
-    global generation, aio_lost
+    global generation, aio_lost, _gate, _forker
     generation += 1
+    _leaked.append(_gate)
+    _gate = threading.Event()
+    _gate.set()
+    _forker = 0
+    _calling.clear()
     if _aio_open or any(not loop.is_closed() for loop in _aio_loops):
         aio_lost = True
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -79,6 +79,10 @@ class History:
             return
         self._advance(sent, Mark(0, cluster_id, revision, term), linearizable)
 
+    def reborn(self) -> None:
+        """This is a forked child: the lock may have been held by a thread that does not exist here."""
+        self._lock = threading.Lock()
+
     def reset(self, reason: str) -> None:
         """History is known to be lost by other signs (a watch that is ahead of its server): forget the floor.
 
