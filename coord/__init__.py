@@ -88,7 +88,9 @@ __all__ = [
 logging.getLogger("coord").addHandler(logging.NullHandler())
 
 
-def __getattr__(name: str) -> Any:
-    if name == "aio":
-        return importlib.import_module("coord.aio")
-    raise AttributeError(f"module 'coord' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker that sees it takes every misspelt name for one that may exist
+
+    def __getattr__(name: str) -> Any:
+        if name == "aio":
+            return importlib.import_module("coord.aio")
+        raise AttributeError(f"module 'coord' has no attribute {name!r}")

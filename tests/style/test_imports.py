@@ -85,7 +85,7 @@ def test_every_module_can_be_imported_first():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-ROOTS = ("coord", "coord.aio", "coord.connect", "coord.cli.main", "coord.server.__main__", "coord.recipes")
+ROOTS = ("coord", "coord.aio", "coord.cli.main", "coord.server.__main__", "coord.server.local", "coord.recipes")
 """Modules that users and commands begin at; below coord.testing and coord.integrations everything is one."""
 
 

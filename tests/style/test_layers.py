@@ -108,17 +108,19 @@ LAYERS = (
     # testing: everything; nobody imports it
     Layer("coord.testing*", ("coord",)),
     # the places that know client and server
-    Layer("coord.connect", ("coord",), FRAMEWORKS),
-    Layer("coord.local", (*VALUES,), (*FRAMEWORKS, "grpc", "asyncio")),
+    Layer("coord.place", (*VALUES, "coord.local", "coord.server.embedded"), FRAMEWORKS),
+    Layer("coord.local", VALUES, (*FRAMEWORKS, "grpc", "asyncio")),
     Layer("coord.cli*", ("coord",)),
-    Layer("coord.aio", ("coord.connect", "coord.client", "coord.recipes", *PROGRAMS), FRAMEWORKS),
-    Layer("coord", ("coord.connect", "coord.client", "coord.recipes", "coord.facade", *PROGRAMS), FRAMEWORKS),
+    Layer("coord.sync", ("coord.place", "coord.client", "coord.recipes", *PROGRAMS), ("asyncio", *FRAMEWORKS)),
+    Layer("coord.aio", ("coord.place", "coord.client", "coord.recipes", *PROGRAMS), ("threading", *FRAMEWORKS)),
+    Layer("coord", ("coord.sync", "coord.aio", "coord.client.tls", "coord.recipes", *PROGRAMS), FRAMEWORKS),
 )
 
 FACES = {
     "held": "guards of both faces: an event for threads, a cancellation for tasks",
     "loss": "what is told of a loss in a thread and in a task",
     "lock": "names the calling thread or task as the owner",
+    "registry": "waits for a registration or a view in a thread and in a task",
     "owner": "describes the process, thread and task that hold a lock",
 }
 """Modules of recipes that are not programs and may know threads and tasks, with what for."""
@@ -154,7 +156,9 @@ def forbidden_everywhere(source: Source) -> Iterator[str]:
             yield f"{where}; only tests use coord.testing"
         if below(source.module, ("coord.client",)) and below(name, ("coord.server",)):
             yield f"{where}; the client speaks to servers over the wire alone"
-        if below(source.module, ("coord.server",)) and below(name, ("coord.client", "coord.connect", "coord.recipes")):
+        if below(source.module, ("coord.server",)) and below(
+            name, ("coord.client", "coord.place", "coord.sync", "coord.recipes")
+        ):
             yield f"{where}; the server knows no client"
         if below(name, ("tests",)):
             yield f"{where}; tests are not shipped"
@@ -202,6 +206,6 @@ def test_the_rules_can_fail():
     assert not list(upward_imports(sample("from coord.errors import CoordError\n", "coord.client.watching")))
     assert list(forbidden_everywhere(sample("import coord.server\n", "coord.client.x")))
     assert list(forbidden_everywhere(sample("from coord import client\n", "coord.server.x")))
-    assert list(forbidden_everywhere(sample("from coord.testing import sim\n", "coord.connect")))
+    assert list(forbidden_everywhere(sample("from coord.testing import sim\n", "coord.sync")))
     assert list(programs_stay_pure(sample("import asyncio\n", "coord.recipes.queue")))
     assert list(private_names(sample("from coord.recipes.lock import _take\n", "coord.integrations.x")))

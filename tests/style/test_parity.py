@@ -8,6 +8,7 @@ from tests.style.sources import library, report
 
 PAIRS: list[tuple[str, str]] = [
     ("coord.client.blocking:BlockingClient", "coord.client.aio:AsyncClient"),
+    ("coord:Client", "coord.aio:Client"),
 ]
 """Pairs whose names do not show it; ``X`` and ``AsyncX`` of recipes and of the client are found by themselves."""
 
@@ -80,6 +81,35 @@ def drift(blocking: type, asynchronous: type) -> list[str]:
 def test_same_names_and_signatures():
     pairs = sorted({*PAIRS, *found_pairs()})
     report([offence for one, other in pairs for offence in drift(load(one), load(other))])
+
+
+def functions(module: Any) -> dict[str, Any]:
+    """Public functions that a facade offers beside its classes."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and not name.startswith("_") and value.__module__.startswith("coord.")
+    }
+
+
+def test_both_facades_offer_the_same_functions():
+    blocking, asynchronous = importlib.import_module("coord.sync"), importlib.import_module("coord.aio")
+    one = {name: each for name, each in functions(blocking).items() if each.__module__ == "coord.sync"}
+    other = {name: each for name, each in functions(asynchronous).items() if each.__module__ == "coord.aio"}
+    offences = [f"only one facade has {name}" for name in sorted(set(one) ^ set(other))]
+    offences += [
+        f"{name} differs: {parameters(one[name])} and {parameters(other[name])}"
+        for name in sorted(set(one) & set(other))
+        if parameters(one[name]) != parameters(other[name])
+    ]
+    report(offences)
+
+
+def test_public_list_is_short_and_true():
+    coord = importlib.import_module("coord")
+    assert len(coord.__all__) <= 60
+    report([f"coord.__all__ names {name}, which does not exist" for name in coord.__all__ if not hasattr(coord, name)])
+    assert list(coord.__all__) == sorted(coord.__all__, key=lambda name: (not name.isupper(), name.islower(), name))
 
 
 def test_the_rule_can_fail():

@@ -1,0 +1,26 @@
+"""What users write with the blocking client."""
+
+from typing import assert_type
+
+import coord
+
+with coord.connect("memory://", namespace="/app", timeout=2.0) as client:
+    client.put("key", "value")
+    client.put(b"key", b"value")
+    found = client.get("key")
+    assert_type(found, coord.KeyValue | None)
+    if found is not None:
+        assert_type(found.value, bytes)
+
+    with client.lock("stock", ttl=5, timeout=1) as held:
+        assert_type(held.fence, int)
+        assert_type(held.remaining(), float)
+        held.check()
+
+try:
+    with coord.lock("/my-lock"):
+        pass
+except coord.LockTimeout as error:
+    assert_type(error.retryable, bool)
+except coord.CoordError as error:
+    assert_type(error.outcome_known, bool)
