@@ -34,8 +34,8 @@ _log = logger(__name__)
 STOP_GRACE_S = 5.0
 """How long proposals under way may take to finish at a stop."""
 
-# Answers that were just made still have to reach their clients.
-_FAREWELL_S = 0.5
+# Answers that were just made still have to reach their clients; half a second was too short on a busy machine.
+_FAREWELL_S = 2.0
 _QUIET_LOOKS = 10
 _QUIET_LOOK_S = 0.05
 _IDLE_CHECKS = 10

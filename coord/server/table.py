@@ -163,7 +163,9 @@ class Table:
         """
         if not self.serving and not row.always:
             self.refused += 1
-            raise Refused(statuses.STOPPED)
+            # Not STOPPED, which etcd also says to requests that may have been done: this one surely was not, and a
+            # client that is told so sends it elsewhere instead of asking its user what happened.
+            raise Refused(statuses.NO_LEADER)
         if row.needs_leader and self.leaderless() and ctx.wants_leader:
             raise Refused(statuses.NO_LEADER)
         if self.gate is not None:

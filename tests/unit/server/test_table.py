@@ -99,8 +99,8 @@ def test_the_same_holds_for_the_messages_of_streams() -> None:
     assert caught.value.status.code == statuses.INTERNAL
 
 
-def test_nothing_is_handled_while_the_server_does_not_serve() -> None:
-    assert status_of(never, serving=False) == statuses.STOPPED
+def test_while_the_server_does_not_serve_calls_are_told_that_nothing_happened() -> None:
+    assert status_of(never, serving=False) == statuses.NO_LEADER
 
 
 def test_who_wants_a_leader_is_told_that_there_is_none() -> None:
