@@ -224,7 +224,8 @@ def _assemble(
     def fatal(error: BaseException) -> None:
         replica.fatal(error)
 
-    journal = WalJournal(wal, Worker(loop, "coord-wal"), figures, fatal)
+    unmarked_bytes = sum(len(entry.data) for entry in recovered.entries)
+    journal = WalJournal(wal, Worker(loop, "coord-wal"), figures, fatal, unmarked_bytes)
     replica = _replica(config, identity, consensus, state, backend, journal, loop, figures, end)
     replica.lagging = lambda: backend.lagging
     flusher = Flusher(

@@ -1,7 +1,7 @@
 """Decides when the backend becomes durable, and tells the log what it may forget.
 
 A flush carries everything that was sealed when it began, in one synced transaction on the backend's worker. Every
-`snapshot_count` entries the position a flush reached is noted in the log as a snapshot mark: recovery starts behind it,
+`snapshot_count` entries (or many bytes) the position a flush reached is noted in the log as a snapshot mark: recovery starts behind it,
 and segments before it go. A mark or purge at a position that only the overlay has would lose what was acknowledged.
 """
 
@@ -29,6 +29,9 @@ FLUSH_SECONDS = 0.15
 
 PRESSURE_BYTES = 16 * 1024 * 1024
 """What may wait before a flush begins at once: the overlay costs memory, and a longer flush delays the one after it."""
+
+MARK_BYTES = 64 * 1024 * 1024
+"""Entries may be large: so many bytes ask for a mark, however few entries they are. A start reads them all."""
 
 
 class FlushingBackend(Protocol):
@@ -127,7 +130,9 @@ class Flusher:
 
     def _note(self, position: tuple[int, int]) -> None:
         index, term = position
-        if index - self._marked >= self._snapshot_count:
+        if index == self._marked:
+            return
+        if index - self._marked >= self._snapshot_count or self._journal.unmarked_bytes > MARK_BYTES:
             self._marked = index
             self._figures.snapshots += 1
             self._journal.mark(SnapshotMark(index, term, self._voters))

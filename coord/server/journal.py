@@ -20,6 +20,11 @@ class Journal(Protocol):
         """True while only the reserved space is left: new writes must be refused."""
         ...
 
+    @property
+    def unmarked_bytes(self) -> int:
+        """Entries' bytes since the last mark: what the next start has to read."""
+        ...
+
     def persist(self, ready: Ready, done: Callable[[], None]) -> bool:
         """Make the batch durable: True if it is already, else `done` is called on the loop when it is."""
         ...
@@ -39,6 +44,7 @@ class MemoryJournal:
     """The log of a throw-away server: nothing is kept."""
 
     low_space = False
+    unmarked_bytes = 0
 
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
@@ -60,7 +66,15 @@ class MemoryJournal:
 class WalJournal:
     """The log on disk: written by a worker, one batch at a time, while the loop goes on."""
 
-    def __init__(self, wal: Wal, worker: Worker, figures: Figures, fatal: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        wal: Wal,
+        worker: Worker,
+        figures: Figures,
+        fatal: Callable[[BaseException], None],
+        unmarked_bytes: int = 0,
+    ) -> None:
+        self.unmarked_bytes = unmarked_bytes
         self._wal = wal
         self._worker = worker
         self._figures = figures
@@ -74,6 +88,7 @@ class WalJournal:
     def persist(self, ready: Ready, done: Callable[[], None]) -> bool:
         """Write and sync the batch on the worker; a failure ends the server and `done` is never called."""
         self._figures.batch_entries.observe(len(ready.entries))
+        self.unmarked_bytes += sum(len(entry.data) for entry in ready.entries)
         batch = Wal.encode(ready.hard_state, ready.entries, ready.must_sync)
 
         def write() -> None:
@@ -104,6 +119,7 @@ class WalJournal:
 
     def mark(self, mark: SnapshotMark) -> None:
         """Write the mark, then remove the segments before it."""
+        self.unmarked_bytes = 0
 
         def write() -> None:
             self._wal.mark(mark)

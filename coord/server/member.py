@@ -7,7 +7,6 @@ import contextlib
 from dataclasses import dataclass
 
 from coord.server.apply import StateMachine
-from coord.server.auto_compaction import AutoCompaction, auto_compaction_timer
 from coord.server.catching_up import CatchUp
 from coord.server.config import ServerConfig
 from coord.server.entry_pb2 import MemberAttributes
@@ -89,11 +88,6 @@ class Member:
             Periodic(loop, _UPKEEP_SECONDS, self._upkeep, replica.fatal),
             Periodic(loop, TICK, watching.look, replica.fatal),
         ]
-        compaction = AutoCompaction(lambda: state.revision, replica.propose)
-        mode, retention = config.auto_compaction_mode, config.auto_compaction_retention
-        timer = auto_compaction_timer(loop, mode, retention, compaction, replica.fatal)
-        if timer is not None:
-            self._timers.append(timer)
         if config.quota_bytes:
             # A request costs little more than its bytes: 256 for each operation.
             largest = config.max_request_bytes + 256 * 2 * config.max_txn_ops

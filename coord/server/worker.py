@@ -54,12 +54,14 @@ class Worker:
         self._thread.join()
 
     def _run(self) -> None:
-        take, report = self._queue.get, self._loop.call_soon_threadsafe
-        while (job := take()) is not None:
+        while (job := self._queue.get()) is not None:
             work, done = job
+            result, failure = None, None
             try:
                 result = work()
             except BaseException as error:  # noqa: BLE001 - the loop decides what it means; a thread that dies says nothing
-                report(done, None, error)
-            else:
-                report(done, result, None)
+                failure = error
+            try:
+                self._loop.call_soon_threadsafe(done, result, failure)
+            except RuntimeError:
+                return  # the loop was closed without a stop: nobody is left to be told

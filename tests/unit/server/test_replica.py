@@ -53,6 +53,7 @@ class HeldJournal:
 
     def __init__(self) -> None:
         self.low_space = False
+        self.unmarked_bytes = 0
         self.batches: list[list[Entry]] = []
         self._done: list[Callable[[], None]] = []
 

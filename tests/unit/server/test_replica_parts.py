@@ -11,7 +11,7 @@ import pytest
 from coord.server.consensus import SnapshotMark
 from coord.server.expiry import IN_FLIGHT, LeaseExpiry
 from coord.server.figures import Figures
-from coord.server.flusher import PRESSURE_BYTES, Flusher, FlushingBackend
+from coord.server.flusher import MARK_BYTES, PRESSURE_BYTES, Flusher, FlushingBackend
 from coord.server.journal import MemoryJournal
 from coord.server.lessor import Lessor
 from coord.server.pauses import TICK, PauseWatch
@@ -289,6 +289,20 @@ def test_a_mark_follows_a_flush_and_names_what_is_durable() -> None:
         bench.backend.applied = (15, 3)  # applied while the flush runs: not in it
         await bench.flusher._idle.wait()
         assert bench.journal.marks == [SnapshotMark(12, 2, (7,))]
+        await bench.flusher.stop(healthy=False)
+
+    run(check)
+
+
+def test_few_large_entries_ask_for_a_mark_too() -> None:
+    async def check() -> None:
+        bench = FlushBench()
+        bench.journal.unmarked_bytes = MARK_BYTES + 1
+        await bench.flush()
+        assert bench.journal.marks == []
+        bench.backend.applied = (3, 2)
+        await bench.flush()
+        assert bench.journal.marks == [SnapshotMark(3, 2, (7,))]
         await bench.flusher.stop(healthy=False)
 
     run(check)
