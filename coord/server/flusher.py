@@ -1,8 +1,9 @@
 """Decides when the backend becomes durable, and tells the log what it may forget.
 
 A flush carries everything that was sealed when it began, in one synced transaction on the backend's worker. Every
-`snapshot_count` entries (or many bytes) the position a flush reached is noted in the log as a snapshot mark: recovery starts behind it,
-and segments before it go. A mark or purge at a position that only the overlay has would lose what was acknowledged.
+`snapshot_count` entries (or many bytes) the position a flush reached is noted in the log as a snapshot mark: recovery
+starts behind it, and segments before it go. A mark or purge at a position that only the overlay has would lose what was
+acknowledged.
 """
 
 from __future__ import annotations
