@@ -29,6 +29,7 @@ BANS = (
         "tests.process",  # processes give no event to wait for
         "benchmarks",  # lets a server settle before it is measured
         "tools",  # a demo that people watch
+        "coord.client.fork",  # runs while no other thread can: there is nothing to wait on
         "coord.local",  # a server that starts in another process can only be asked again and again
     ),
     Ban(
