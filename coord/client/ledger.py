@@ -5,7 +5,7 @@ Owns tickets and when each is due to be deleted. Knows no thread and no socket.
 A ticket stands here before its claim is sent and leaves only when its deletion was acknowledged or its lease is gone.
 So a call that ends by any road (an error, a cancellation, a lost answer, a guard that was dropped) leaves no key behind
 as soon as the server can be reached. A claim whose answer was lost may still be on its way when the deletion is done;
-then the deletion is confirmed once more when the claim can no longer arrive.
+then the deletion is repeated a few times, the last time when the claim can no longer arrive.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from coord.ops import Delete, Txn
 WITHDRAW_DEADLINE = 2.0  # seconds for each deletion by the keeper
 BATCH_LIMIT = 64  # deletions in one transaction; etcd refuses more than 128 operations
 
+CONFIRM_FIRST = 0.1  # seconds after a deletion that may have overtaken its claim
+CONFIRM_GROWTH = 3  # so it is repeated after 0.1, 0.3, 0.9, ... seconds and when the claim can no longer arrive
+
 _FOREVER: Final = float("inf")
 
 
@@ -39,7 +42,7 @@ class Place(enum.Enum):
 class Ticket:
     """See `coord.port.Ticket`. Its methods are for the ledger."""
 
-    __slots__ = ("_key", "_session", "due", "late_until", "owner", "pending_until", "place", "sent")
+    __slots__ = ("_key", "_session", "confirming", "due", "late_until", "owner", "pending_until", "place", "sent")
 
     def __init__(self, session: Session, key: bytes) -> None:
         self._session = session
@@ -48,6 +51,7 @@ class Ticket:
         self.sent = False  # a claim was sent at least once
         self.pending_until = -_FOREVER  # the claim being waited for may arrive until then
         self.late_until = -_FOREVER  # an earlier claim that was never answered may arrive until then
+        self.confirming = CONFIRM_FIRST  # seconds until an acknowledged deletion is repeated, while a claim may be late
         self.due = _FOREVER  # only while LEAVING: when the keeper deletes it next
         self.owner: weakref.ref[object] | None = None
 
@@ -135,7 +139,10 @@ class Ledger:
         """A deletion that was sent at `sent` was acknowledged."""
         late_until = max(ticket.late_until, ticket.pending_until)
         if sent < late_until:
-            ticket.due = late_until
+            # A claim cut off by a cancellation often reaches the server just after its deletion, which runs beside it
+            # there; everybody behind such a key would wait for it until the last instant at which it could come.
+            ticket.due = min(late_until, sent + ticket.confirming)
+            ticket.confirming *= CONFIRM_GROWTH
         else:
             self._strike(ticket)
 
