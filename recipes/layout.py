@@ -21,7 +21,7 @@ class Row:
         key: form of the key; ``<lease>`` is the lease id in lower-case hex, ``<n>`` a number never used twice with it.
         value: what the value is.
         leased: True if the key hangs on the client's lease and goes with it.
-        shared_with: other clients that understand it.
+        shared_with: other clients that understand it, empty for none.
     """
 
     recipe: str
@@ -45,6 +45,13 @@ LAYOUT: Final = (
         "the candidate's value",
         True,
         "Go concurrency.Election, etcdctl elect, v3election",
+    ),
+    Row(
+        "registry",
+        "coord/services/<service>/<id>",
+        "instance as JSON: address, metadata, weight, zone",
+        True,
+        "",
     ),
 )
 
