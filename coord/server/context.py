@@ -49,10 +49,10 @@ ANONYMOUS = Identity()
 class Context:
     """One call. Metadata, peer and deadline are read only when asked for: most calls need none of them."""
 
-    __slots__ = ("_call", "_ending", "cancelled", "ended", "identity", "request_id")
+    __slots__ = ("_ending", "call", "cancelled", "ended", "identity", "request_id")
 
     def __init__(self, call: Call) -> None:
-        self._call = call
+        self.call = call
         self._ending: Callable[[], object] | None = None
         self.request_id = next(_request_ids)
         self.identity = ANONYMOUS
@@ -63,24 +63,24 @@ class Context:
     def metadata(self) -> dict[str, str | bytes]:
         """Metadata by key; of a repeated key the first value counts, as in etcd."""
         found: dict[str, str | bytes] = {}
-        for key, value in self._call.invocation_metadata() or ():
+        for key, value in self.call.invocation_metadata() or ():
             found.setdefault(key, value)
         return found
 
     @property
     def wants_leader(self) -> bool:
         """True if the client would rather have an error than wait for a leader."""
-        return any(key == "hasleader" and value == "true" for key, value in self._call.invocation_metadata() or ())
+        return any(key == "hasleader" and value == "true" for key, value in self.call.invocation_metadata() or ())
 
     @property
     def peer(self) -> str:
         """Address of the client."""
-        return self._call.peer()
+        return self.call.peer()
 
     @property
     def remaining(self) -> float | None:
         """Seconds the client still waits, None for ever."""
-        return self._call.time_remaining()
+        return self.call.time_remaining()
 
     def on_end(self, ending: Callable[[], object]) -> None:
         """Have `ending` called when the server ends this call; adapters of streams set it."""
@@ -92,6 +92,10 @@ class Context:
             self.ended = status
             if self._ending is not None:
                 self._ending()
+
+
+class PeerGone(Exception):
+    """The client left while something was sent to it."""
 
 
 class Stream(Protocol):
@@ -106,5 +110,9 @@ class Stream(Protocol):
         ...
 
     async def send(self, message: Any) -> None:
-        """Send a message or its encoding; returns when the peer's window has room, so a slow peer waits alone."""
+        """Send a message or its encoding; returns when the peer's window has room, so a slow peer waits alone.
+
+        Raises:
+            PeerGone: the client left.
+        """
         ...

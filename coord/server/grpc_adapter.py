@@ -16,7 +16,7 @@ import grpc
 
 from coord import statuses
 from coord.server.answers import cancel
-from coord.server.context import Context
+from coord.server.context import Context, PeerGone
 from coord.server.listeners import ListenError, claim
 from coord.server.logs import logger
 from coord.server.table import Row, Table, decode
@@ -32,10 +32,6 @@ _EOF: Any = grpc.aio.EOF  # pyright: ignore[reportAttributeAccessIssue]  # made 
 _BROKEN = Status(statuses.INTERNAL, "the server failed to handle the request; its log says why")
 
 Unary = Callable[[bytes, Any], Coroutine[Any, Any, bytes | None]]
-
-
-class PeerGone(Exception):
-    """The client left while something was sent to it."""
 
 
 class GrpcStream:

@@ -7,6 +7,7 @@ call (leader, authentication, figures, slow-call lines) is done here once; handl
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 from google.protobuf.message import DecodeError
 
 from coord import statuses
-from coord.server.context import Call, Context
+from coord.server.context import Call, Context, PeerGone
 from coord.server.figures import Histogram
 from coord.server.logs import logger
 from coord.server.pending import Pending
@@ -92,6 +93,7 @@ class Table:
         slow_seconds: a unary call that takes longer is logged.
         serving: False before the start and while stopping; calls are refused then.
         refused: calls refused because of that.
+        versions: calls by the version that clients say they speak, "unknown" for those that say nothing.
     """
 
     def __init__(self, rows: Iterable[Row], *, slow_seconds: float = 0.3) -> None:
@@ -101,6 +103,7 @@ class Table:
         self.slow_seconds = slow_seconds
         self.serving = True
         self.refused = 0
+        self.versions: Counter[str] = Counter()
         self._streams: set[Context] = set()
 
     def __iter__(self) -> Iterator[Row]:
@@ -145,6 +148,7 @@ class Table:
                 request = parse(raw)
             except DecodeError:
                 raise Refused(_undecodable(row)) from None
+            self._count_version(transport)
             ctx = Context(transport)
             if not self.serving or self.leaderless() or self.gate is not None:
                 self.admit(ctx, row, request)
@@ -171,6 +175,16 @@ class Table:
         if self.gate is not None:
             self.gate.admit(ctx, row, request)
 
+    def _count_version(self, transport: Call) -> None:
+        version: str | bytes = "unknown"
+        for key, value in transport.invocation_metadata() or ():
+            if key == "client-api-version":
+                version = value
+                break
+        if isinstance(version, bytes):
+            raise Refused(statuses.INVALID_CLIENT_API_VERSION)
+        self.versions[version] += 1
+
     def settle(self, row: Row, code: int, seconds: float) -> None:
         """Count one finished unary call, and log it if it was slow."""
         row.figures.codes[code] += 1
@@ -190,13 +204,17 @@ class Table:
         self._streams.add(ctx)
         code = statuses.OK
         try:
+            self._count_version(ctx.call)
             self.admit(ctx, row, None)
             await row.handler(ctx, stream)
         except Refused as refused:
             code = refused.status.code
             raise
+        except (asyncio.CancelledError, PeerGone):
+            code = statuses.CANCELLED if ctx.ended is None else ctx.ended.code
+            raise
         except BaseException:
-            code = statuses.CANCELLED
+            code = statuses.INTERNAL
             raise
         finally:
             ctx.cancelled = True

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from coord import statuses
-from coord.server.context import ANONYMOUS, Context, Identity
+from coord.server.context import ANONYMOUS, Context, Identity, PeerGone
 from coord.server.health import Health
 from coord.server.pending import Pending
 from coord.server.table import Row, Table, decode
@@ -221,6 +221,35 @@ def test_a_stream_that_is_refused_counts_its_code() -> None:
         assert row.figures.codes == {statuses.NOT_FOUND: 1}
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"), [(PeerGone(), statuses.CANCELLED), (ValueError("a defect"), statuses.INTERNAL)]
+)
+def test_other_ends_of_streams_are_counted_as_what_they_are(ending: Exception, code: int) -> None:
+    async def scenario() -> None:
+        async def handler(ctx: Context, stream: Any) -> None:
+            raise ending
+
+        row = Row(methods.WATCH, handler)
+        with pytest.raises(type(ending)):
+            await Table([row]).stream(row, Context(FakeCall()), FakeStream())
+        assert row.figures.codes == {code: 1}
+
+    asyncio.run(scenario())
+
+
+def test_calls_are_counted_by_the_version_of_the_client() -> None:
+    row = Row(methods.KV_PUT, lambda ctx, request: b"")
+    table = Table([row])
+    for metadata in ([("client-api-version", "3.5.1")], [("client-api-version", "3.5.1")], [("other", "x")], []):
+        table.unary(row)(FakeCall(*metadata), PUT)
+    assert table.versions == {"3.5.1": 2, "unknown": 2}
+
+
+def test_a_version_that_is_no_text_is_refused() -> None:
+    call = FakeCall(("client-api-version", b"\xff"))
+    assert status_of(never, call=call) == statuses.INVALID_CLIENT_API_VERSION
 
 
 # --- health
