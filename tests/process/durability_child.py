@@ -27,6 +27,9 @@ from coord.statuses import Refused
 from coord.wire.rpc_pb2 import CompactionRequest, LeaseGrantRequest, RangeRequest, RangeResponse
 from tests.process.durability_model import LEASE, request, step_of
 
+SHORT_LEASE = 5
+"""What `--renew` keeps alive."""
+
 DEPTH = 6
 """Steps of one writer under way at the same time."""
 
@@ -102,6 +105,14 @@ async def compact(member: Member) -> None:
             await member.replica.propose(compaction=CompactionRequest(revision=behind))
 
 
+async def renew(member: Member) -> None:
+    """Keep a short lease alive."""
+    await member.replica.propose(lease_grant=LeaseGrantRequest(ID=SHORT_LEASE, TTL=2))
+    while True:
+        tell(f"L {member.state.lessor.renew(SHORT_LEASE, member.clock.now())}")
+        await asyncio.sleep(0.2)
+
+
 def die(error: BaseException) -> None:
     tell(f"E {error}")
     end_process(error)
@@ -120,6 +131,8 @@ async def live(options: argparse.Namespace) -> None:
     if options.once:
         await member.stop()
         return
+    if options.renew:
+        await renew(member)
     if LEASE not in member.state.lessor:
         await member.replica.propose(lease_grant=LeaseGrantRequest(ID=LEASE, TTL=1_000_000))
     for number in range(options.writers):
@@ -137,6 +150,7 @@ def main() -> None:
     parser.add_argument("--snapshot-count", type=int, default=10**9)
     parser.add_argument("--segment-size", type=int, default=64 << 20)
     parser.add_argument("--compact", action="store_true")
+    parser.add_argument("--renew", action="store_true", help="no load, but a lease that is kept alive")
     parser.add_argument("--once", action="store_true", help="tell what was recovered, and stop in order")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     sys.setswitchinterval(0.0002)

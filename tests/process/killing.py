@@ -36,6 +36,7 @@ class Life:
     recovered: dict[str, Any] | None = None
     acknowledged: list[tuple[int, int]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    renewals: list[int] = field(default_factory=list)
     fatal: str = ""
     errors: str = ""
     status: int = 0
@@ -79,6 +80,8 @@ class Child:
             self.life.recovered = json.loads(rest)
         elif kind == "R":
             self.life.refused.append(rest)
+        elif kind == "L":
+            self.life.renewals.append(int(rest))
         elif kind == "E":
             self.life.fatal = rest
 
@@ -92,6 +95,9 @@ class Child:
             return self._told.wait_for(
                 lambda: condition(self.life) or self._process.poll() is not None, seconds
             ) and condition(self.life)
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
 
     def kill(self) -> Life:
         self._process.kill()
