@@ -62,15 +62,15 @@ def _locked(options: Options, name: str, command: Sequence[str], ttl: float, tim
         except LockTimeout as late:
             output.problem(f"coord lock: {late}")
             return NOT_WON
-        with guard:
-            try:
+        try:
+            with guard:
                 if command:
                     return _Supervised(guard, command, ttl).run()
                 _hold(options, guard)
                 return 0
-            except LockLost as lost:
-                output.problem(f"coord lock: {lost}")
-                return LOST
+        except LockLost as lost:
+            output.problem(f"coord lock: {lost}")
+            return LOST
 
 
 def _hold(options: Options, guard: Held) -> None:
