@@ -203,7 +203,7 @@ class ServerProcess:
             f"--listen-peer-urls={self.peer_url}",
             f"--initial-advertise-peer-urls={self.peer_url}",
         ]
-        given = dict(flag.partition("=")[::2] for flag in self.flags)
+        given = {flag.partition("=")[0]: flag.partition("=")[2] for flag in self.flags}
         if "--initial-cluster" not in given:
             flags.append(f"--initial-cluster={given.get('--name', 'default')}={self.peer_url}")
         # 3.4 writes unstructured text by default

@@ -16,7 +16,7 @@ pytest() { "$bin/python" -m pytest -q --timeout=300 "$@"; }
 
 check_lint() { "$bin/ruff" format --check . && "$bin/ruff" check .; }
 
-check_types() { "$bin/mypy" coord tests benchmarks tools && "$bin/pyright"; }
+check_types() { "$bin/mypy" coord tests benchmarks tools && "$bin/pyright" --pythonpath "$bin/python"; }
 
 check_style() { pytest tests/style; }
 

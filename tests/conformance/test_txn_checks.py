@@ -168,7 +168,10 @@ def test_nested_delete_of_an_outer_put(wire, prefix):
 @pytest.mark.parametrize("deleting", ["success", "failure"])
 @pytest.mark.parametrize("putting", ["success", "failure"])
 def test_nested_delete_then_nested_put(wire, prefix, deleting, putting):
-    ops = [op_txn(**{deleting: [op_delete(prefix)]}), op_txn(**{putting: [op_put(prefix)]})]
+    def nested(branch, op):
+        return op_txn(success=[op]) if branch == "success" else op_txn(failure=[op])
+
+    ops = [nested(deleting, op_delete(prefix)), nested(putting, op_put(prefix))]
     with refused(DUPLICATE_KEY):
         wire.txn(success=ops)
 

@@ -217,7 +217,7 @@ def test_cancelled_call_ends(wire, prefix):
 
 
 def test_hasleader_is_accepted(wire, prefix):
-    stream = wire.watch(metadata=[("hasleader", "true")])
+    stream = wire.watch(metadata=(("hasleader", "true"),))
     stream.create(prefix)
     wire.put(prefix)
     assert len(stream.receive().events) == 1

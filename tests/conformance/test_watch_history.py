@@ -2,6 +2,7 @@
 
 import pytest
 
+from coord.wire.rpc_pb2 import WatchResponse
 from tests.conformance.wire import end_of, op_delete, op_put, until
 
 COMPACTED = "etcdserver: mvcc: required revision has been compacted"
@@ -66,7 +67,7 @@ def test_history_comes_in_batches_of_a_thousand_revisions(fresh):
     revision = wire.put(b"other").header.revision
     stream = wire.watch()
     stream.create(b"k", start_revision=2)
-    batches = []
+    batches: list[WatchResponse] = []
     while sum(len(batch.events) for batch in batches) < 1501:
         batches.append(stream.receive())
     assert len(batches) > 1

@@ -32,6 +32,7 @@ _CHANNEL_OPTIONS = [
 ]
 
 KeyValues = list[tuple[bytes, bytes]]
+Metadata = tuple[tuple[str, str], ...]
 
 
 def pairs(kvs: Iterable[KeyValue]) -> KeyValues:
@@ -74,7 +75,7 @@ class Stream:
 
     _END = object()
 
-    def __init__(self, channel: grpc.Channel, method: methods.Method, metadata: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, channel: grpc.Channel, method: methods.Method, metadata: Metadata = ()) -> None:
         self._outgoing: queue.Queue[Any] = queue.Queue()
         self._incoming: queue.Queue[Any] = queue.Queue()
         make = channel.stream_stream(method.path, _encode, method.response.FromString)
@@ -174,20 +175,18 @@ class Wire:
             stream.close()
         self._streams.clear()
 
-    def call(
-        self, method: methods.Method, request: Any, *, timeout: float = PATIENCE, metadata: Sequence[Any] = ()
-    ) -> Any:
+    def call(self, method: methods.Method, request: Any, *, timeout: float = PATIENCE, metadata: Any = ()) -> Any:
         """One unary call."""
         made = self.channel.unary_unary(method.path, _encode, method.response.FromString)
         return made(request, timeout=timeout, metadata=metadata, wait_for_ready=True)
 
-    def stream(self, method: methods.Method, metadata: Sequence[tuple[str, str]] = ()) -> Stream:
+    def stream(self, method: methods.Method, metadata: Metadata = ()) -> Stream:
         """One bidirectional call, closed with the test."""
         made = (WatchStream if method is methods.WATCH else Stream)(self.channel, method, metadata)
         self._streams.append(made)
         return made
 
-    def watch(self, metadata: Sequence[tuple[str, str]] = ()) -> WatchStream:
+    def watch(self, metadata: Metadata = ()) -> WatchStream:
         """A new watch stream."""
         made = self.stream(methods.WATCH, metadata)
         assert isinstance(made, WatchStream)
