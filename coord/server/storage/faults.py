@@ -44,7 +44,11 @@ class Fault:
         self._number, self._lasting = 0, False
 
     def meet(self, call: str) -> None:
-        """Raise if this call is the one."""
+        """Fail if this call is the one.
+
+        Raises:
+            OSError: it is.
+        """
         if call != self._call:
             return
         self._seen += 1

@@ -199,6 +199,32 @@ def test_rule_d_an_overlay_over_its_bound_lags_until_it_is_flushed(tmp_path: Pat
     backend.close()
 
 
+def test_a_scan_sorts_what_came_in_any_order(backend: LmdbBackend) -> None:
+    for name in (b"d", b"b", b"c"):
+        backend.put(LEASE, name, name)
+    backend.seal(1, 1)
+    assert [name for name, _ in backend.scan(LEASE)] == [b"b", b"c", b"d"]
+    for name in (b"f", b"e", b"a"):
+        backend.put(LEASE, name, name)
+    backend.seal(2, 1)
+    assert [name for name, _ in backend.scan(LEASE)] == [b"a", b"b", b"c", b"d", b"e", b"f"]
+    assert [name for name, _ in backend.scan(LEASE, b"b", b"e")] == [b"b", b"c", b"d"]
+
+
+def test_effects_added_to_a_sealed_position_are_flushed_too(tmp_path: Path) -> None:
+    """A compaction deletes between two entries, when there may be no next one for long."""
+    files = LossyFiles()
+    backend = LmdbBackend.open(files, tmp_path)
+    _fill(backend, range(2), 1)
+    backend.flush()
+    backend.delete(KEY, _key(0))
+    backend.seal(1, 1)
+    backend.flush()
+    after = LmdbBackend.open(files.crash(), tmp_path)
+    assert after.get(KEY, _key(0)) is None
+    after.close()
+
+
 def test_deletes_are_flushed(backend: LmdbBackend) -> None:
     _fill(backend, range(10), 1)
     backend.flush()
@@ -214,6 +240,19 @@ def test_deletes_are_flushed(backend: LmdbBackend) -> None:
     assert list(backend.scan(KEY)) == expected
     backend.flush()
     assert list(backend.scan(KEY)) == expected
+
+
+def test_a_key_deleted_and_written_again_in_entries_of_one_flush_has_its_last_state(backend: LmdbBackend) -> None:
+    backend.delete(KEY, b"back")
+    backend.put(KEY, b"away", b"1")
+    backend.seal(1, 1)
+    backend.put(KEY, b"back", b"2")
+    backend.delete(KEY, b"away")
+    backend.seal(2, 1)
+    for _ in range(2):
+        assert (backend.get(KEY, b"back"), backend.get(KEY, b"away")) == (b"2", None)
+        assert list(backend.scan(KEY)) == [(b"back", b"2")]
+        backend.flush()
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, None), (3, 7), (3, 3), (7, 3), (0, 1), (99, None), (4000, 4500)])
@@ -272,12 +311,14 @@ def test_get_many_keeps_order_and_repeats(backend: LmdbBackend) -> None:
 
 
 @pytest.mark.parametrize("missing", [_key(2), _key(50)])
-@pytest.mark.parametrize("flushed", [True, False])
-def test_get_many_of_a_missing_key_is_a_defect(backend: LmdbBackend, missing: bytes, flushed: bool) -> None:
+@pytest.mark.parametrize("flushed", ["nothing", "the record", "the deletion"])
+def test_get_many_of_a_missing_key_is_a_defect(backend: LmdbBackend, missing: bytes, flushed: str) -> None:
     _fill(backend, range(10), 1)
+    if flushed == "the record":
+        backend.flush()
     backend.delete(KEY, _key(2))
     backend.seal(2, 1)
-    if flushed:
+    if flushed == "the deletion":
         backend.flush()
     with pytest.raises(InvariantBroken):
         backend.get_many(KEY, [_key(1), missing, _key(3)])

@@ -191,6 +191,12 @@ def test_a_batch_larger_than_a_segment_gets_one_of_its_own(tmp_path: Path) -> No
     assert recovered.entries == big
 
 
+def test_a_large_batch_takes_its_space_before_it_is_written(tmp_path: Path) -> None:
+    wal = new_log(FaultyFiles(RealFiles(), Fault(PREALLOCATE, 4, errno.ENOSPC, lasting=True)), tmp_path)
+    with pytest.raises(WalFailed, match="No space left"):
+        wal.write(Wal.encode(None, [entry(1, data=b"y" * 20000)]))
+
+
 def test_a_commit_that_moved_waits_for_the_next_write(tmp_path: Path) -> None:
     files = LossyFiles()
     wal = new_log(files, tmp_path)
