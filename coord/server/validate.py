@@ -162,7 +162,7 @@ def _check_intervals(operations: Sequence[pb.RequestOp]) -> tuple[set[bytes], _I
 def _check_nested(request: pb.TxnRequest, puts: set[bytes], deletes: _Intervals) -> None:
     then_puts, then_deletes = _check_intervals(request.success)
     else_puts, else_deletes = _check_intervals(request.failure)
-    before = puts - then_puts  # what the other branch of the same transaction puts is no conflict: only one is taken
+    before = set(puts)  # what the other branch of the same transaction puts is no conflict: only one is taken
     _claim(then_puts, puts, puts, deletes)
     _claim(else_puts, before, puts, deletes)
     deletes.update(then_deletes)

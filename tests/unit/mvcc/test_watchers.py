@@ -168,6 +168,16 @@ def test_previous_values_are_those_before_the_revision(watched, live):
     assert lines.count("was") == 2
 
 
+def test_a_creation_has_no_previous_value_even_after_a_delete_in_its_revision(watched):
+    watched.put(b"k")
+    stream = watched.open()
+    stream.create(create(b"k", prev_kv=True))
+    watched.store.delete(b"k")
+    watched.store.put(b"k", b"new", 0)
+    watched.store.commit()
+    assert told(stream)[1:] == ["0@3 DELETE k@3 was @2 PUT k@3"]
+
+
 def test_an_event_is_encoded_once_for_all_who_want_its_form(watched, monkeypatch):
     calls = []
 
