@@ -20,7 +20,8 @@ from coord.clock import now
 from coord.program import run_blocking
 
 KINDS = ("blocking", "asyncio")
-PATIENCE = 10.0
+PATIENCE = 7.0
+"""Less than `coord.client.mailbox` sleeps at the most, so that a wake-up that was missed is not overlooked."""
 
 
 class ThreadJob:

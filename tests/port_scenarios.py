@@ -268,7 +268,7 @@ async def closing_a_watch_wakes_its_waiter(bench: Bench) -> None:
 @scenario
 async def compacted_news_are_an_error(bench: Bench) -> None:
     port = bench.port
-    first = await write(port, b"w/k")
+    first = last = await write(port, b"w/k")
     for _ in range(5):
         last = await write(port, b"w/k")
     await bench.compact(last)

@@ -13,6 +13,7 @@ from coord.client import calls
 from coord.client.calls import Call
 from coord.client.connection_aio import AsyncConnection
 from coord.client.keeper_thread import CLOSE_SECONDS, KeeperThread
+from coord.client.keeping import Keeper
 from coord.client.mailbox import Bell, Listen, LoopMailbox
 from coord.client.port_base import PortBase
 from coord.client.watch_aio import AsyncHub
@@ -39,11 +40,10 @@ class AsyncPort(PortBase):
         self._closing = Bell()
         settings = connection.core.settings
         hub = AsyncHub(connection, namespace=namespace, authenticated=settings.user is not None)
-        self._hub: AsyncHub = hub
-        self._reviver = _Reviver(connection)
-        self._keeper = KeeperThread(
-            self, settings, connection.history, namespace=namespace, revive=self._reviver.revive
-        )
+        self._hub = self._watches = hub
+        reviver = _Reviver(connection)
+        self._keeper = KeeperThread(self, settings, connection.history, namespace=namespace, revive=reviver.revive)
+        self._keeping = _LoopKeeping(self._keeper, reviver)
         self._finalizer = weakref.finalize(self, hub.abandon)
         self._finalizer.atexit = False
 
@@ -54,7 +54,7 @@ class AsyncPort(PortBase):
         raised at the end.
         """
         self._closing.ring()
-        self._hub.abandon()
+        self._watches.abandon()
         await shielded(self._close())
 
     async def _close(self) -> None:
@@ -62,12 +62,7 @@ class AsyncPort(PortBase):
         if self._keeper.begin_close(ended.post):
             await ended.wait(CLOSE_SECONDS + 1.0)
         self._keeper.join(0.1)  # it has ended, or is at its last instruction
-        await self._hub.close()
-
-    @property
-    def _keeping(self) -> KeeperThread:  # type: ignore[override]  # the base only reads it
-        self._reviver.loop = asyncio.get_running_loop()
-        return self._keeper
+        await self._watches.close()
 
     @property
     def closed(self) -> bool:
@@ -149,6 +144,20 @@ class _Reviver:
         except RuntimeError:
             pass  # The loop was closed, and the client with it.
         work.close()
+
+
+class _LoopKeeping:
+    """The keeper thread, which is told on which loop its client lives."""
+
+    def __init__(self, thread: KeeperThread, reviver: _Reviver) -> None:
+        self._thread = thread
+        self._reviver = reviver
+
+    @property
+    def machine(self) -> Keeper:
+        """See `coord.client.port_base.Keeping`."""
+        self._reviver.loop = asyncio.get_running_loop()
+        return self._thread.machine
 
 
 def _logged(revived: concurrent.futures.Future[None]) -> None:

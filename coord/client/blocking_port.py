@@ -38,7 +38,7 @@ class BlockingPort(PortBase):
         self._whole: BlockingPort | None = None  # keeps alive whom this is a twin of, and with it the leases
         settings = connection.core.settings
         hub = BlockingHub(connection, namespace=namespace, authenticated=settings.user is not None)
-        self._hub: BlockingHub = hub
+        self._hub = self._watches = hub
         self._keeper = self._keeping = KeeperThread(
             self, settings, connection.history, namespace=namespace, revive=connection.revive
         )
@@ -51,9 +51,9 @@ class BlockingPort(PortBase):
         Bounded: what cannot be revoked in a second is left to expire. The connection stays open.
         """
         self._closing.ring()
-        self._hub.abandon()
+        self._watches.abandon()
         self._keeper.close()
-        self._hub.close()
+        self._watches.close()
 
     def scoped(self, stop: Bell) -> BlockingPort:
         """The same port for one background program: what waits on it also ends when `stop` rings."""

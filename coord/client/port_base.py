@@ -200,11 +200,7 @@ class PortBase:
         except CoordError as error:
             if isinstance(error, HistoryLost):
                 keeper.lose_all("history")
-            keeper.leave(ticket, self.now())
             return False
-        except BaseException:
-            keeper.leave(ticket, self.now())
-            raise
         keeper.deleted(ticket, sent)
         return True
 

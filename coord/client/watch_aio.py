@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-import grpc
+import grpc.aio
 
 from coord import clock
 from coord.client import calls
@@ -226,7 +226,7 @@ class AsyncHub:
         try:
             while True:
                 message = await stream.call.read()
-                if message is grpc.aio.EOF:
+                if message is grpc.aio.EOF:  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
                     break
                 self._connection.stream_worked(stream)
                 await self._reply(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -41,14 +42,16 @@ async def hold_a_place(port: Port) -> None:
     await port.withdraw(ticket)
 
 
-async def cancelled_at(position: int, times: int, program: Coroutine[Any, Any, None]) -> bool:
-    """Run the program, cancel it when the loop has turned `position` times; True if it was still running then."""
+async def cancelled_at(position: int, times: int, program: Coroutine[Any, Any, None], pause: float = 0.0002) -> bool:
+    """Run the program, cancel it when the loop has turned `position` times; True if it was still running then.
+
+    With the pause the turns are long enough for servers to answer; without, the program has hardly begun.
+    """
     task = asyncio.create_task(program)
     for _ in range(position):
         await asyncio.sleep(0)
-        # Calls are answered by the operating system, not by turns of the loop.
-        if not task.done():
-            await asyncio.sleep(0.0002)
+        if not task.done() and pause:
+            await asyncio.sleep(pause)
     running = not task.done()
     for _ in range(times):
         task.cancel()
@@ -80,6 +83,25 @@ def test_cancelling_anywhere_leaves_no_key(times: int, server: ServerProcess, pr
             await until(clean, "every key is gone")
             await hold_a_place(client.port)
             assert await clean()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_a_withdrawal_is_done_when_its_cancelled_task_ends(times: int, server: ServerProcess, prefix: bytes) -> None:
+    async def main() -> None:
+        async with AsyncClient(server.endpoint, namespace=prefix) as client:
+            session = await client.session(30)
+
+            async def withdraw() -> None:
+                await client.port.withdraw(ticket)
+
+            for position in range(1, 12):
+                ticket = client.port.ticket(session, b"place")
+                request = Txn((missing(ticket.key),), (put(ticket.key, lease=session.lease),))
+                await client.port.claim(ticket, request, deadline=client.port.now() + PATIENCE)
+                await cancelled_at(position, times, withdraw(), pause=0)
+                assert await client.get(ticket.key) is None
 
     asyncio.run(main())
 
@@ -128,7 +150,8 @@ def test_cancelling_a_close_closes_all_the_same(server: ServerProcess, prefix: b
                 client = AsyncClient(server.endpoint, namespace=prefix)
                 session = await client.session(30)
                 await client.put("held", lease=session.lease)
-                await cancelled_at(position, 2, client.port.close())
+                await cancelled_at(position, 2, client.port.close(), pause=0)
+                assert "coord-keeper" not in [thread.name for thread in threading.enumerate()]
                 assert await other.get("held") is None
                 await client.close()
 

@@ -110,7 +110,7 @@ def test_a_watch_opened_while_the_server_is_down_begins_when_it_is_back(
 
 def test_compaction_resyncs_to_the_whole_state(bench: Bench) -> None:
     async def scenario() -> None:
-        first = await write(bench.other, "w/0", value=b"old")
+        first = last = await write(bench.other, "w/0", value=b"old")
         for n in range(4):
             last = await write(bench.other, f"w/{n}", value=b"new")
         await bench.compact(last)
@@ -152,7 +152,7 @@ def test_a_slow_reader_loses_nothing_and_holds_up_nobody(bench: Bench) -> None:
 def test_what_a_slow_reader_has_not_seen_may_be_compacted_away(bench: Bench) -> None:
     async def scenario() -> None:
         async with watching(bench, spec(capacity=1)) as slow:
-            first = await write(bench.other, "w/0")
+            first = last = await write(bench.other, "w/0")
             for n in range(5):
                 last = await write(bench.other, f"w/{n}", value=b"new")
             await slow.next(bench.port.now() + PATIENCE)
@@ -182,7 +182,7 @@ def test_large_events_arrive_in_fragments_and_whole(bench: Bench) -> None:
 
 def test_a_long_history_comes_in_order(bench: Bench) -> None:
     async def scenario() -> None:
-        first = await write(bench.other, "w/a")
+        first = last = await write(bench.other, "w/a")
         for _ in range(1500):
             last = await write(bench.other, "w/a")
         async with watching(bench, spec(from_revision=first)) as reader:

@@ -178,5 +178,7 @@ def _start_when_unreachable(bench: Bench, server: ServerProcess) -> None:
         start(None)
 
     connection = bench.connections[0]
-    blocking = isinstance(connection, BlockingConnection)
-    connection._unreachable = start if blocking else start_async
+    if isinstance(connection, BlockingConnection):
+        connection._unreachable = start
+    else:
+        connection._unreachable = start_async

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -202,7 +202,7 @@ def test_the_asyncio_face_does_the_same() -> None:
     asyncio.run(main())
 
 
-async def _some(watch: AsyncWatch, count: int) -> Any:
+async def _some(watch: AsyncWatch, count: int) -> AsyncIterator[WatchBatch]:
     async for each in watch:
         yield each
         count -= 1
