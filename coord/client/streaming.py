@@ -5,6 +5,7 @@ Nothing here exists until it is used: no thread, no task, no channel.
 
 from __future__ import annotations
 
+import os
 import threading
 from datetime import timedelta
 from typing import Final
@@ -25,7 +26,15 @@ SESSION_TTL: Final = 10.0
 """Seconds after which others take it that a client has died."""
 
 # Two threads may ask a client for its port for the first time; two ports would be two keepers.
-_making: Final = threading.Lock()
+_making = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _making
+    _making = threading.Lock()  # a thread that is not in the child may have held the other
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class BlockingStreaming:

@@ -130,6 +130,8 @@ from coord.client.blocking import BlockingClient
 client = BlockingClient(sys.argv[1], namespace=sys.argv[2])
 session = client.session(30)
 client.put("held", lease=session.lease)
+watch = client.watch("held")
+watch.__enter__()
 print("ready", flush=True)
 sys.stdin.readline()
 """
