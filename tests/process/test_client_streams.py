@@ -18,7 +18,7 @@ import pytest
 
 from coord.client.aio import AsyncClient
 from coord.client.blocking import BlockingClient
-from coord.errors import CallTimeout, ForkedError
+from coord.errors import CallTimeout, ForkedError, LeaseLost
 from coord.model import LeaseState
 from coord.ops import Txn, missing, put
 from coord.port import Port, Session, Ticket, WatchTarget
@@ -105,6 +105,21 @@ def test_a_session_is_lost_here_before_it_is_lost_there(etcd: ServerProcess, cli
     finally:
         etcd.resume()
     assert client.session(2, timeout=SECONDS).lease != session.lease
+
+
+def test_a_claim_ends_with_its_session_though_nobody_answers(etcd: ServerProcess, client: BlockingClient) -> None:
+    port = client.port
+    session = client.session(2)
+    ticket = port.ticket(session, b"name")
+    request = Txn((missing(ticket.key),), (put(ticket.key, lease=session.lease),))
+    etcd.pause()
+    began = time.monotonic()
+    try:
+        with pytest.raises(LeaseLost):
+            run_blocking(port.claim(ticket, request, deadline=None))
+        assert time.monotonic() - began < session.ttl + 1
+    finally:
+        etcd.resume()
 
 
 # --- a loop that stands still
