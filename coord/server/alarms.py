@@ -73,7 +73,7 @@ class Alarms:
     def _activate(self, kind: int, member_id: int) -> list[pb.AlarmMember]:
         if kind == pb.NONE:
             return []
-        member = pb.AlarmMember(memberID=member_id, alarm=kind)  # type: ignore[arg-type]  # as above
+        member = pb.AlarmMember(memberID=member_id, alarm=kind)  # type: ignore[arg-type]  # the wire has ints
         if (kind, member_id) not in self._set:
             stored = member.SerializeToString(deterministic=True)
             self._set[kind, member_id] = stored

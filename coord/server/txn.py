@@ -191,6 +191,6 @@ def _satisfies(result: int, stored: int | bytes, operand: int | bytes) -> bool:
         case Compare.GREATER:
             return stored > operand  # type: ignore[operator]  # both are of the target's type
         case Compare.LESS:
-            return stored < operand  # type: ignore[operator]
+            return stored < operand  # type: ignore[operator]  # as above, both of one type
         case _:
             return True

@@ -114,7 +114,7 @@ class Interpreter:
                         prev_kv="prev" in options,
                         progress_notify="progress" in options,
                         fragment="fragment" in options,
-                        filters=[{"put": 0, "delete": 1}[options["without"]]] if "without" in options else [],  # type: ignore[list-item]
+                        filters=[{"put": 0, "delete": 1}[options["without"]]] if "without" in options else [],  # type: ignore[list-item]  # the wire has ints
                     )
                 )
                 return ""
@@ -155,7 +155,8 @@ class Interpreter:
                 target, operator, value = words
                 start, end = span(verb)
                 compare = request.compare.add(key=start, range_end=end)
-                compare.target, compare.result = TARGETS[target], OPERATORS[operator]  # type: ignore[assignment]
+                compare.target = TARGETS[target]  # type: ignore[assignment]  # the wire has ints
+                compare.result = OPERATORS[operator]
                 setattr(compare, OPERAND[compare.target], value.encode() if target == "value" else int(value))
                 continue
             names = [word for word in words if "=" not in word]

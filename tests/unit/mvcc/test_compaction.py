@@ -61,14 +61,15 @@ def test_reads_are_refused_before_anything_is_dropped_and_live_keys_stay(store, 
 def test_a_scrub_goes_on_after_a_restart(store, backend):
     write(store, b"a", b"a", b"b", b"b")
     store.mark_compacted(4)
-    again = restored(backend.copy())
+    copy = backend.copy()
+    again = restored(copy)
     assert again.compacted == 4
     assert compaction.pending(again)
     for _ in compaction.steps(again):
         pass
     assert not compaction.pending(again)
     assert again.index.revisions(b"a", 0, 9) == store.index.revisions(b"a", 3, 9)
-    assert not compaction.pending(restored(again._backend))  # type: ignore[arg-type]
+    assert not compaction.pending(restored(copy))
 
 
 def test_a_mark_set_meanwhile_is_taken_up(store, backend):

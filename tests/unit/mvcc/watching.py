@@ -51,8 +51,8 @@ class Watched:
 
 
 def create(key: bytes = b"", range_end: bytes = b"", filters: Iterable[int] = (), **fields: int) -> WatchCreateRequest:
-    request = WatchCreateRequest(key=key, range_end=range_end, **fields)  # type: ignore[arg-type]
-    request.filters.extend(filters)  # type: ignore[arg-type]
+    request = WatchCreateRequest(key=key, range_end=range_end, **fields)  # type: ignore[arg-type]  # options by name
+    request.filters.extend(filters)  # type: ignore[arg-type]  # options by name
     return request
 
 

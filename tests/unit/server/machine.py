@@ -72,6 +72,7 @@ class Machine:
 
     def alarm(self, action: int, kind: int, member: int = MEMBER) -> Any:
         return self.apply(alarm=pb.AlarmRequest(action=action, memberID=member, alarm=kind))  # type: ignore[arg-type]
+        # the wire has ints
 
     def range(self, key: bytes, range_end: bytes = b"", **options: Any) -> pb.RangeResponse:
         """The answer, which must be the same at once and in steps."""

@@ -164,8 +164,8 @@ def test_random_ranges_agree_with_a_plain_computation(seed, monkeypatch):
             key=start,
             range_end=end,
             limit=rng.choice([0, 0, 1, 3, 5, 100]),
-            sort_order=rng.choice([0, 1, 2]),  # type: ignore[arg-type]
-            sort_target=rng.choice([0, 0, 1, 2, 3, 4]),  # type: ignore[arg-type]
+            sort_order=rng.choice([0, 1, 2]),  # type: ignore[arg-type]  # the wire has ints
+            sort_target=rng.choice([0, 0, 1, 2, 3, 4]),  # type: ignore[arg-type]  # the wire has ints
             count_only=rng.random() < 0.1,
         )
         if rng.random() < 0.3:

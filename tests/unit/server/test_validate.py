@@ -30,13 +30,13 @@ def check(request: pb.TxnRequest, max_ops: int = 128) -> None:
 
 def test_a_range_needs_a_key_even_with_an_end():
     with refusal(KEY_NOT_PROVIDED):
-        validate.check_range(pb.RangeRequest(range_end=b"\0", sort_target=99))  # type: ignore[arg-type]
+        validate.check_range(pb.RangeRequest(range_end=b"\0", sort_target=99))  # type: ignore[arg-type]  # wire ints
 
 
 @pytest.mark.parametrize("field", ["sort_order", "sort_target"])
 def test_unknown_sort_numbers_are_refused(field):
     with refusal(INVALID_SORT_OPTION):
-        validate.check_range(pb.RangeRequest(key=b"k", **{field: 5}))  # type: ignore[arg-type]
+        validate.check_range(pb.RangeRequest(key=b"k", **{field: 5}))  # type: ignore[arg-type]  # the wire has ints
 
 
 def test_a_range_backwards_is_no_error():
