@@ -188,11 +188,18 @@ class BlockingConnection:
         except Failed as failed:
             raise self.core.ended(pending, failed.failure) from failed.failure.cause
         try:
-            lifetime = None if until is None else max(until - now(), 0.001)
-            call = line.stream(method)(requests, timeout=lifetime, metadata=(*metadata, *(token or ())))
+            call = self._open(line, method, requests, until, (*metadata, *(token or ())))
         except ValueError as error:
             raise self._closed(error) from error
         return Stream(call, line.endpoint, pending.login_generation)
+
+    def _open(self, line: _Line, method: Method, requests: Any, until: float | None, metadata: Any) -> Any:
+        lifetime = None if until is None else max(until - now(), 0.001)
+        fork.enter()
+        try:
+            return line.stream(method)(requests, timeout=lifetime, metadata=metadata)
+        finally:
+            fork.leave()
 
     def stream_broke(self, stream: Stream, error: BaseException) -> CoordError:
         """Take note that a stream ended with grpc's `error`; returns it as one of ours (not raised).
@@ -220,8 +227,12 @@ class BlockingConnection:
         with self._lines_lock:
             lines = list(self._lines.values())
             self._lines.clear()
-        for line in lines:
-            line.close()
+        fork.enter()
+        try:
+            for line in lines:
+                line.close()
+        finally:
+            fork.leave()
 
     def _reborn(self) -> None:
         """First use in a forked child: leave the parent's channels alone and start again."""
@@ -284,7 +295,12 @@ class BlockingConnection:
             self.core.check_open()
             line = self._lines.get(endpoint)
             if line is None:
-                line = self._lines[endpoint] = _Line(endpoint, self.core.settings)
+                # Making a channel imports modules, under import locks that a child would inherit too.
+                fork.enter()
+                try:
+                    line = self._lines[endpoint] = _Line(endpoint, self.core.settings)
+                finally:
+                    fork.leave()
             return line
 
     def _connect(self, line: _Line, pending: Pending) -> None:

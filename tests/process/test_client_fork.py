@@ -14,18 +14,22 @@ from tests.servers import ROOT, ServerProcess
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 
 PRELUDE = """
-import asyncio, os, sys, threading, traceback
+import asyncio, faulthandler, os, signal, sys, threading, traceback
 from coord.client.aio import AsyncClient
 from coord.client.blocking import BlockingClient
 from coord.errors import ForkedError, ClosedError
 
 endpoint = sys.argv[1]
+# A process that hangs shows where, and ends.
+faulthandler.register(signal.SIGALRM, all_threads=True, chain=True)
+signal.alarm(40)
 
 def forked(work):
     "Fork; the child does the work and says by its exit status whether all was well."
     child = os.fork()
     if child == 0:
         status = 1
+        signal.alarm(20)
         try:
             work()
             status = 0
