@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from coord.errors import CoordError
@@ -37,17 +38,27 @@ from coord.server.unsynced import UnsyncedFiles
 from coord.server.worker import Worker
 from coord.wire.rpc_pb2 import Member as MemberMessage
 
-__all__ = ["BootRefused", "Member", "end_process", "open_member"]
+__all__ = ["BootRefused", "LogSizes", "Member", "end_process", "open_member"]
 
 _log = logger(__name__)
-
-SEGMENT_SIZE = 16 << 20
-"""Size of the log's files. A start reads the last one whole and two are taken ahead: with etcd's 64 MB a server for one
-lock used 128 MB of disk and started a third of a second later."""
 
 _IDENTITY = b"coordIdentity"
 _FIRST_TERM = 1
 """The term before the first leader's; so a new store shows raft term 2, as etcd's does."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSizes:
+    """Bytes of the log's parts.
+
+    Attributes:
+        segment: of one file. A start reads the last one whole and two are taken ahead: with etcd's 64 MB a server for
+            one lock used 128 MB of disk and started a third of a second later.
+        mark: of entries after which there is a snapshot mark however few they are; a start reads all behind the mark.
+    """
+
+    segment: int = 16 << 20
+    mark: int = 64 << 20
 
 
 class BootRefused(CoordError):
@@ -59,13 +70,12 @@ def open_member(
     loop: asyncio.AbstractEventLoop,
     *,
     memory: bool = False,
-    segment_size: int = SEGMENT_SIZE,
+    log: LogSizes | None = None,
     on_fatal: Callable[[BaseException], None] | None = None,
 ) -> Member:
     """Open the member of `config` (with `memory`: one that keeps nothing), ready to be started on `loop`.
 
-    `segment_size` is that of the log's files. `on_fatal` is called on the loop when the server cannot go on; by default
-    the process ends with status 1.
+    `on_fatal` is called on the loop when the server cannot go on; by default the process ends with status 1.
 
     Raises:
         BootRefused: the directory is damaged, of another format or member, in use, or its parts do not fit together.
@@ -76,7 +86,7 @@ def open_member(
         return _open_in_memory(config, loop, end)
     try:
         files = UnsyncedFiles() if config.unsafe_no_fsync else files_from_environment()
-        return _open_on_disk(config, loop, files, segment_size, end)
+        return _open_on_disk(config, loop, files, log or LogSizes(), end)
     except StorageError as error:
         raise BootRefused(str(error)) from error
 
@@ -111,7 +121,7 @@ def _open_on_disk(
     config: ServerConfig,
     loop: asyncio.AbstractEventLoop,
     files: Files,
-    segment_size: int,
+    log: LogSizes,
     end: Callable[[BaseException], None],
 ) -> Member:
     directory = DataDir(files, Path(config.directory))
@@ -120,10 +130,10 @@ def _open_on_disk(
         backend = LmdbBackend.open(files, directory.db, map_size=default_map_size(config.quota_bytes))
         wal_path = _wal_path(config, directory, files)
         if Wal.exists(files, wal_path):
-            wal, recovered = _recover(files, wal_path, backend, segment_size)
+            wal, recovered = _recover(files, wal_path, backend, log.segment)
         else:
-            wal, recovered = _create(files, wal_path, backend, identity_of(config), segment_size)
-        return _assemble(config, loop, directory, backend, wal, recovered, end)
+            wal, recovered = _create(files, wal_path, backend, identity_of(config), log.segment)
+        return _assemble(config, loop, directory, backend, wal, recovered, log, end)
     except BaseException:
         if backend is not None:
             backend.close()
@@ -211,6 +221,7 @@ def _assemble(
     backend: LmdbBackend,
     wal: Wal,
     recovered: Recovered,
+    log: LogSizes,
     end: Callable[[BaseException], None],
 ) -> Member:
     identity = Identity(recovered.metadata.cluster_id, recovered.metadata.member_id)
@@ -235,6 +246,7 @@ def _assemble(
         journal,
         figures,
         snapshot_count=config.snapshot_count,
+        mark_bytes=log.mark,
         marked=recovered.mark.index,
         voters=(identity.member_id,),
         no_space=lambda: member.raise_no_space(),  # noqa: PLW0108 - the member is made below

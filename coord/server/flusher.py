@@ -31,9 +31,6 @@ FLUSH_SECONDS = 0.15
 PRESSURE_BYTES = 16 * 1024 * 1024
 """What may wait before a flush begins at once: the overlay costs memory, and a longer flush delays the one after it."""
 
-MARK_BYTES = 64 * 1024 * 1024
-"""Entries may be large: so many bytes ask for a mark, however few entries they are. A start reads them all."""
-
 
 class FlushingBackend(Protocol):
     """What is asked of a backend here."""
@@ -64,6 +61,7 @@ class Flusher:
         figures: Figures,
         *,
         snapshot_count: int,
+        mark_bytes: int,
         marked: int,
         voters: Iterable[int],
         no_space: Callable[[], None],
@@ -76,6 +74,7 @@ class Flusher:
         self._journal = journal
         self._figures = figures
         self._snapshot_count = snapshot_count
+        self._mark_bytes = mark_bytes
         self._marked = marked
         self._voters = tuple(voters)
         self._no_space = no_space
@@ -133,7 +132,7 @@ class Flusher:
         index, term = position
         if index == self._marked:
             return
-        if index - self._marked >= self._snapshot_count or self._journal.unmarked_bytes > MARK_BYTES:
+        if index - self._marked >= self._snapshot_count or self._journal.unmarked_bytes > self._mark_bytes:
             self._marked = index
             self._figures.snapshots += 1
             self._journal.mark(SnapshotMark(index, term, self._voters))

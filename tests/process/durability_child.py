@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from coord.server.apply import StateMachine
-from coord.server.boot import BootRefused, Member, end_process, open_member
+from coord.server.boot import BootRefused, LogSizes, Member, end_process, open_member
 from coord.server.config import ServerConfig
 from coord.server.pending import Pending
 from coord.server.storage.contract import Backend, Bucket
@@ -121,7 +121,9 @@ def die(error: BaseException) -> None:
 async def live(options: argparse.Namespace) -> None:
     config = ServerConfig(data_dir=options.data_dir, snapshot_count=options.snapshot_count)
     try:
-        member = open_member(config, asyncio.get_running_loop(), segment_size=options.segment_size, on_fatal=die)
+        member = open_member(
+            config, asyncio.get_running_loop(), log=LogSizes(options.segment_size, options.mark_bytes), on_fatal=die
+        )
     except BootRefused as refused:
         tell(f"E {refused}")
         raise
@@ -148,7 +150,8 @@ def main() -> None:
     parser.add_argument("--data-dir", required=True)
     parser.add_argument("--writers", type=int, default=4)
     parser.add_argument("--snapshot-count", type=int, default=10**9)
-    parser.add_argument("--segment-size", type=int, default=64 << 20)
+    parser.add_argument("--segment-size", type=int, default=16 << 20)
+    parser.add_argument("--mark-bytes", type=int, default=1 << 40, help="by default the log keeps everything")
     parser.add_argument("--compact", action="store_true")
     parser.add_argument("--renew", action="store_true", help="no load, but a lease that is kept alive")
     parser.add_argument("--once", action="store_true", help="tell what was recovered, and stop in order")

@@ -13,7 +13,7 @@ from coord.wire.rpc_pb2 import DeleteRangeRequest, PutRequest, RequestOp, TxnReq
 
 KINDS = 6
 LARGE_EVERY = 29
-LARGE = 40_000
+LARGE = 12_000
 LEASE = 77
 """What every writer's key "single" is attached to."""
 

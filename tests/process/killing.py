@@ -128,6 +128,7 @@ class Replay:
         segments = list_segments(files, self._wal)
         if segments:
             log, _ = LogReader(files).read(segments)
+            assert log.mark.index == 0, "the log must reach back to the start"
             for entry in log.entries:
                 if entry.index > self._applied and entry.data:
                     self._apply(entry.data)

@@ -25,7 +25,7 @@ KILLS = int(os.environ.get("COORD_KILLS", "5"))
 SEED = int(os.environ.get("COORD_SEED", str(random.randrange(10**6))))
 
 WHOLE_LOG: list[str] = []
-PURGED_LOG = ["--snapshot-count", "60", "--segment-size", str(256 << 10), "--compact"]
+PURGED_LOG = ["--snapshot-count", "60", "--mark-bytes", str(100 << 10), "--segment-size", str(256 << 10), "--compact"]
 
 
 def survive(campaign: Campaign, kills: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 from coord.server.consensus import SnapshotMark
 from coord.server.expiry import IN_FLIGHT, LeaseExpiry
 from coord.server.figures import Figures
-from coord.server.flusher import MARK_BYTES, PRESSURE_BYTES, Flusher, FlushingBackend
+from coord.server.flusher import PRESSURE_BYTES, Flusher, FlushingBackend
 from coord.server.journal import MemoryJournal
 from coord.server.lessor import Lessor
 from coord.server.pauses import TICK, PauseWatch
@@ -264,6 +264,7 @@ class FlushBench:
             self.journal,
             Figures(),
             snapshot_count=snapshot_count,
+            mark_bytes=1000,
             marked=0,
             voters=(7,),
             no_space=self.no_space,
@@ -297,7 +298,7 @@ def test_a_mark_follows_a_flush_and_names_what_is_durable() -> None:
 def test_few_large_entries_ask_for_a_mark_too() -> None:
     async def check() -> None:
         bench = FlushBench()
-        bench.journal.unmarked_bytes = MARK_BYTES + 1
+        bench.journal.unmarked_bytes = 1001
         await bench.flush()
         assert bench.journal.marks == []
         bench.backend.applied = (3, 2)
