@@ -16,6 +16,7 @@ from coord.server.mvcc.streams import Watcher
 
 REVISIONS_PER_RESPONSE: Final = 1000
 BYTES_PER_RESPONSE: Final = 1 << 20
+_HELD_BYTES: Final = 1 << 12
 _FEW_KEYS: Final = 16
 
 
@@ -41,14 +42,25 @@ def is_whole(watcher: Watcher) -> bool:
     return watcher.batch_revisions >= REVISIONS_PER_RESPONSE or watcher.batch_bytes >= BYTES_PER_RESPONSE
 
 
+def may_wait(watcher: Watcher) -> bool:
+    """True if the batch is small enough to be held while other watchers have their turn."""
+    return watcher.batch_bytes <= _HELD_BYTES
+
+
 def flush(watcher: Watcher, header: Callable[[], bytes]) -> bool:
-    """Queue the batch; False if the stream has no room. The header speaks of now, not of the batch, as in etcd."""
-    if watcher.batch:
-        if not watcher.stream.offer(watcher, header(), watcher.batch):
-            return False
-        watcher.batch = []
-        watcher.batch_revisions = watcher.batch_bytes = 0
-    return True
+    """Queue the batch; False if the stream has no room. The header speaks of now, not of the batch, as in etcd.
+
+    Without room the batch is given up and read again later: thousands of watchers of one stuck reader must not hold a
+    batch each.
+    """
+    if not watcher.batch:
+        return True
+    queued = watcher.stream.offer(watcher, header(), watcher.batch)
+    if not queued:
+        watcher.next = watcher.batch_first
+    watcher.batch = []
+    watcher.batch_revisions = watcher.batch_bytes = 0
+    return queued
 
 
 def _gather(store: Store, watcher: Watcher, found: Iterable[tuple[int, list[Change]]], end: int, budget: int) -> int:
@@ -63,6 +75,8 @@ def _gather(store: Store, watcher: Watcher, found: Iterable[tuple[int, list[Chan
         ]
         watcher.next = main + 1
         if chosen:
+            if not watcher.batch:
+                watcher.batch_first = main
             watcher.batch.extend(chosen)
             watcher.batch_revisions += 1
             watcher.batch_bytes += sum(map(len, chosen))

@@ -27,6 +27,7 @@ _AUTO_ID: Final = 0
 _CREATED: Final = b"\x18\x01"
 _CANCELED: Final = b"\x20\x01"
 _FRAGMENT: Final = b"\x38\x01"
+_NO_EVENTS: Final[list[bytes]] = []
 
 
 class Watcher:
@@ -35,6 +36,7 @@ class Watcher:
     __slots__ = (
         "batch",
         "batch_bytes",
+        "batch_first",
         "batch_revisions",
         "end",
         "fragment",
@@ -65,6 +67,7 @@ class Watcher:
         self.quiet = True  # no events since the last progress tick
         # Events gathered while catching up that were not queued yet; of whole revisions, all below `next`.
         self.batch: list[bytes] = []
+        self.batch_first = 0  # the oldest revision in it
         self.batch_revisions = 0
         self.batch_bytes = 0
 
@@ -109,7 +112,8 @@ class WatchStream:
         self.closed = False
         self._hub = hub
         self._wake = wake
-        self._queue: deque[bytes] = deque()
+        # Heads and events: events are joined when they leave, so that streams that wait with the same ones share them.
+        self._queue: deque[tuple[bytes, list[bytes]]] = deque()
         self._bytes = 0  # in the queue
         self._next_id = 0
 
@@ -196,12 +200,12 @@ class WatchStream:
         """The next encoded WatchResponse, None if there is none."""
         if not self._queue:
             return None
-        response = self._queue.popleft()
-        self._bytes -= len(response)
+        head, events = self._queue.popleft()
+        self._bytes -= len(head) + sum(map(len, events))
         # Not at the first free place: catching up in steps of one response would cost a lookup each.
         if self.blocked and len(self._queue) <= QUEUE_RESPONSES // 2 and self._bytes <= QUEUE_BYTES // 2:
             self._hub.resume(self)
-        return response
+        return b"".join((head, *events)) if events else head
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -218,10 +222,10 @@ class WatchStream:
         watcher.quiet = False
         head = header + _field_id(watcher.id)
         if watcher.fragment and len(events) > 1:
-            for response in _fragments(head, events, self._hub.fragment_bytes):
-                self._put(response)
+            for part in _fragments(head, events, self._hub.fragment_bytes):
+                self._put(*part)
         else:
-            self._put(b"%b%b" % (head, b"".join(events)))
+            self._put(head, events)
         return True
 
     def compacted(self, watcher: Watcher, header: bytes, revision: int) -> None:
@@ -229,9 +233,9 @@ class WatchStream:
         self._forget(watcher)
         self._put(b"%b%b%b\x28%b" % (header, _field_id(watcher.id), _CANCELED, varint(revision)))
 
-    def _put(self, response: bytes) -> None:
-        self._queue.append(response)
-        self._bytes += len(response)
+    def _put(self, head: bytes, events: list[bytes] = _NO_EVENTS) -> None:
+        self._queue.append((head, events))
+        self._bytes += len(head) + sum(map(len, events))
         if len(self._queue) == 1:
             self._wake()
 
@@ -250,13 +254,13 @@ def _field_id(watch_id: int) -> bytes:
     return b"\x10" + varint(watch_id) if watch_id else b""
 
 
-def _fragments(head: bytes, events: list[bytes], limit: int) -> list[bytes]:
+def _fragments(head: bytes, events: list[bytes], limit: int) -> list[tuple[bytes, list[bytes]]]:
     """The responses that carry `events`, each below `limit` unless one event alone is not.
 
     Source: etcd watch.go sendFragments.
     """
     if len(head) + sum(map(len, events)) < limit:
-        return [head + b"".join(events)]
+        return [(head, events)]
     parts: list[list[bytes]] = [[]]
     size = base = len(head) + len(_FRAGMENT)
     for event in events:
@@ -265,6 +269,4 @@ def _fragments(head: bytes, events: list[bytes], limit: int) -> list[bytes]:
             size = base
         parts[-1].append(event)
         size += len(event)
-    responses = [b"%b%b%b" % (head, _FRAGMENT, b"".join(part)) for part in parts[:-1]]
-    responses.append(head + b"".join(parts[-1]))
-    return responses
+    return [*((head + _FRAGMENT, part) for part in parts[:-1]), (head, parts[-1])]

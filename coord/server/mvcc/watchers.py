@@ -81,19 +81,25 @@ class WatchHub:
     def catch_up(self, budget: int = SLICE) -> bool:
         """Serve lagging watchers for one slice; True if there is more to do right away."""
         while budget > 0 and self.lagging:
-            watcher = next(iter(self.lagging))
-            del self.lagging[watcher]
-            budget -= self._advance(watcher, budget)
+            budget -= self._advance(next(iter(self.lagging)), budget)
         return bool(self.lagging)
 
     def _advance(self, watcher: Watcher, budget: int) -> int:
         """Move one lagging watcher on; returns the cost."""
         stream, store = watcher.stream, self._store
         lost = watcher.next < store.compacted
-        # A batch that could not be queued when it was whole comes back as it was.
-        cost = 1 if lost or catchup.is_whole(watcher) else catchup.read(store, watcher, budget)
+        held = watcher.batch_bytes
+        cost = 1 if lost else catchup.read(store, watcher, budget)
         current = watcher.next > store.revision
-        if (lost or current or catchup.is_whole(watcher)) and not catchup.flush(watcher, self.header):
+        grown = watcher.batch_bytes > held
+        if not (lost or current or catchup.is_whole(watcher)):
+            if grown and not catchup.may_wait(watcher):
+                return cost  # its turn goes on until the batch is whole
+            if catchup.may_wait(watcher):
+                self._last_in_turn(watcher)
+                return cost
+        del self.lagging[watcher]
+        if not catchup.flush(watcher, self.header):
             stream.blocked[watcher] = None
         elif lost:
             stream.compacted(watcher, self._encode_header(0), store.compacted)
@@ -102,6 +108,10 @@ class WatchHub:
         else:
             self.lagging[watcher] = None
         return cost
+
+    def _last_in_turn(self, watcher: Watcher) -> None:
+        del self.lagging[watcher]
+        self.lagging[watcher] = None
 
     def resume(self, stream: WatchStream) -> None:
         """A stream's queue has room again."""

@@ -39,6 +39,33 @@ def test_a_full_stream_costs_nobody_else_and_catches_up(watched):
     assert told(slow) == ["0@302 PUT k@302"]
 
 
+def test_watchers_of_a_stuck_reader_hold_nothing(watched):
+    for number in range(500):
+        watched.put(b"k%d" % (number % 50), b"v" * 3000)
+    stream = watched.open()
+    for _ in range(QUEUE_RESPONSES + 50):
+        stream.create(create(b"", b"\0", start_revision=2))
+    watched.settle()
+    assert stream.full
+    assert len(stream.blocked) == QUEUE_RESPONSES + 50
+    assert not any(watcher.batch for watcher in stream.watchers.values())
+    heard: dict[int, list[int]] = {}
+    while len(stream):
+        for response in responses(stream):
+            heard.setdefault(response.watch_id, []).extend(event.kv.mod_revision for event in response.events)
+        watched.settle()
+    assert all(revisions == list(range(2, 502)) for revisions in heard.values())
+    assert len(heard) == QUEUE_RESPONSES + 50
+
+
+def test_streams_that_wait_with_the_same_event_share_it(watched):
+    streams = [watched.open() for _ in range(50)]
+    for stream in streams:
+        stream.create(create(b"k"))
+    watched.put(b"k", b"v" * 100_000)
+    assert len({id(events[0]) for stream in streams for _, events in stream._queue if events}) == 1
+
+
 def test_a_slow_reader_overtaken_by_compaction_is_told_so(watched):
     stream = watched.open()
     stream.create(create(b"k"))

@@ -85,6 +85,7 @@ class World:
 
     def write(self) -> None:
         store = self.watched.store
+        free = list(KEYS)  # no transaction puts a key twice
         for _ in range(self.random.choice([1, 1, 1, 1, 2, 4])):
             live = self.reference.live()
             if live and self.random.random() < 0.3:
@@ -92,7 +93,7 @@ class World:
                 store.delete(key)
                 self.reference.delete(key)
             else:
-                key, value = self.random.choice(KEYS), b"v" * self.random.choice([1, 90])
+                key, value = free.pop(self.random.randrange(len(free))), b"v" * self.random.choice([1, 90])
                 store.put(key, value, 0)
                 self.reference.put(key, value)
         store.commit()
