@@ -288,7 +288,7 @@ class Replica:
     def _apply_slice(self) -> None:
         committed = self._committed
         if committed:
-            clock = self._loop.time
+            clock = time.monotonic  # not the loop's time, which uvloop stops for the length of a callback
             started = before = clock()
             while committed:
                 self._apply(committed.popleft())

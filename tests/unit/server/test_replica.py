@@ -416,3 +416,20 @@ def test_entries_of_other_members_answer_nobody_here() -> None:
         assert not mine.done
 
     run(check)
+
+
+def test_slices_end_in_time_on_any_loop() -> None:
+    """uvloop's own time stands still during a callback."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def check() -> None:
+        bench = Bench(Limits(apply_slice=0.0))
+        replica = await bench.start()
+        answers = [replica.propose(put=put(b"%d" % n)) for n in range(4)]
+        await turn()
+        bench.journal.sync()
+        assert [answer.done for answer in answers] == [True, False, False, False]
+        await answers[-1]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(check(), 20))
