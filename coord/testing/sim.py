@@ -1,19 +1,20 @@
 """Runs simulations: ``python -m coord.testing.sim lock --schedules 100000 --jobs 2``.
 
-Each schedule is one seed; a failure prints the seed and the command that repeats it. Schedules are told apart by the
-hash of their decisions, so the same schedule met twice counts once.
+Each run is one seed; a failure prints the seed and the command that repeats it. Schedules are told apart by the hash of
+their decisions: the same schedule met twice counts once, and seeds are taken until there are as many as were asked for.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import multiprocessing
 import random
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ from coord.testing.simworld import Faults
 
 CHUNK = 250  # schedules for one message between processes
 SHOWN = 5  # failures told in full
+ENOUGH = 20  # failures after which it ends
 
 Build = Callable[[int], LockScenario]
 
@@ -31,7 +33,7 @@ Build = Callable[[int], LockScenario]
 class Totals:
     """What a number of schedules added up to."""
 
-    schedules: int = 0
+    runs: int = 0
     steps: int = 0
     entered: int = 0
     timeouts: int = 0
@@ -41,7 +43,7 @@ class Totals:
 
     def add(self, other: Totals) -> None:
         """Count these too."""
-        self.schedules += other.schedules
+        self.runs += other.runs
         self.steps += other.steps
         self.entered += other.entered
         self.timeouts += other.timeouts
@@ -51,7 +53,7 @@ class Totals:
 
     def __str__(self) -> str:
         return (
-            f"{self.schedules} schedules, {len(self.traces)} distinct, {self.steps} steps, {self.entered} entries, "
+            f"{self.runs} runs, {len(self.traces)} distinct schedules, {self.steps} steps, {self.entered} entries, "
             f"{self.timeouts} time-outs, {len(self.failures)} violations, {self.leaked} leaked keys"
         )
 
@@ -80,7 +82,7 @@ def run_one(build: Build, seed: int, totals: Totals) -> None:
     except Exception:  # noqa: BLE001  # whatever a schedule ends with is its result
         totals.failures.append((seed, traceback.format_exc()))
         totals.leaked += len(scenario.left_behind)
-    totals.schedules += 1
+    totals.runs += 1
     totals.steps += scenario.world.steps
     totals.entered += len(scenario.entered)
     totals.timeouts += scenario.timeouts
@@ -109,28 +111,32 @@ def _chunk(job: tuple[str, int, int]) -> Totals:
     return run_many(SCENARIOS[name], range(first, first + count))
 
 
-def run(name: str, *, schedules: int, seed: int = 0, jobs: int = 1) -> Iterator[Totals]:
-    """Run `schedules` schedules from `seed` on; yields the totals of each chunk."""
-    work = [(name, first, min(CHUNK, seed + schedules - first)) for first in range(seed, seed + schedules, CHUNK)]
-    if jobs == 1:
-        yield from map(_chunk, work)
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap_unordered(_chunk, work)
+def run(name: str, *, schedules: int, seed: int = 0, jobs: int = 1) -> Totals:
+    """Run seeds from `seed` on until there were `schedules` distinct schedules, or too many failures."""
+    totals = Totals()
+    with contextlib.ExitStack() as stack:
+        each: Callable[..., Iterable[Totals]] = map
+        if jobs > 1:
+            each = stack.enter_context(multiprocessing.get_context("spawn").Pool(jobs)).imap_unordered
+        while len(totals.traces) < schedules and len(totals.failures) < ENOUGH:
+            end = seed + schedules - len(totals.traces)
+            chunks = [(name, first, min(CHUNK, end - first)) for first in range(seed, end, CHUNK)]
+            for part in each(_chunk, chunks):
+                totals.add(part)
+            seed = end
+    return totals
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m coord.testing.sim", description=__doc__)
     parser.add_argument("scenario", choices=sorted(SCENARIOS))
-    parser.add_argument("--schedules", type=int, default=10_000)
+    parser.add_argument("--schedules", type=int, default=10_000, help="distinct schedules")
     parser.add_argument("--seed", type=int, default=0, help="first seed")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     options = parser.parse_args(arguments)
     began = time.monotonic()
-    totals = Totals()
-    for part in run(options.scenario, schedules=options.schedules, seed=options.seed, jobs=options.jobs):
-        totals.add(part)
+    totals = run(options.scenario, schedules=options.schedules, seed=options.seed, jobs=options.jobs)
     for failed, text in sorted(totals.failures)[:SHOWN]:
         print(f"seed {failed}: python -m coord.testing.sim {options.scenario} --schedules 1 --seed {failed}\n{text}")
     print(f"{options.scenario}: {totals}, {time.monotonic() - began:.1f} s")

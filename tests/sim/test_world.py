@@ -125,9 +125,16 @@ def test_the_command_prints_the_seed_of_a_failure(
     assert sim.main(["lock", "--schedules", "5"]) == 1
     told = capsys.readouterr().out
     assert "seed 3: python -m coord.testing.sim lock --schedules 1 --seed 3" in told
-    assert "5 schedules" in told
+    assert "5 distinct schedules" in told
     assert "1 violations" in told
     assert sim.main(["lock", "--schedules", "2"]) == 0
+
+
+def test_seeds_are_taken_until_there_are_enough_distinct_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sim.SCENARIOS, "lock", lambda seed: sim.lock_scenario(seed // 3))
+    totals = sim.run("lock", schedules=7)
+    assert len(totals.traces) >= 7
+    assert totals.runs == 19, "three seeds for each schedule, and one for the last"
 
 
 def _fail() -> None:

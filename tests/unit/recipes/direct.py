@@ -70,7 +70,7 @@ class DirectPort(PortBase):
         self.place = place
         self.requests: list[Any] = []
         self.troubles: list[CoordError] = []
-        self.while_waiting: list[Callable[[], None]] = []
+        self.while_waiting: list[Callable[[], object]] = []
         self.reachable = True
         self._hub = DirectHub(place.server)
         self._keeper = Keeper(wake=_nobody, clock=place.clock.now, lease_ids=itertools.count(number << 16).__next__)

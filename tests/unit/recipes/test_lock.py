@@ -90,7 +90,7 @@ def test_a_waiter_gets_it_when_the_holder_leaves() -> None:
     place = Place()
     first, second = place.client(), place.client()
     held = Lock(first, "stock").acquire()
-    second.while_waiting.append(lambda: held.release() and None)
+    second.while_waiting.append(lambda: held.release())
     after = Lock(second, "stock").acquire()
     assert after.fence > held.fence
     assert keys(place) == [after.key]
@@ -292,7 +292,7 @@ def test_a_place_deleted_by_somebody_is_asked_for_again() -> None:
                 place.server.machine.lessor.detach(key)
         place.server.machine.store.commit()
 
-    second.while_waiting += [delete, lambda: held.release() and None]
+    second.while_waiting += [delete, lambda: held.release()]
     after = Lock(second, "stock").acquire()
     assert keys(place) == [after.key]
 
@@ -331,7 +331,7 @@ def test_a_stranger_between_two_contenders_does_not_hide_the_first() -> None:
     place.server.txn(Txn(then=(Put(b"stock/config"),)))
     second = place.client()
     assert Lock(second, "stock").try_acquire() is None
-    second.while_waiting.append(lambda: held.release() and None)
+    second.while_waiting.append(lambda: held.release())
     assert Lock(second, "stock").acquire().state is LeaseState.HELD
 
 
