@@ -129,6 +129,7 @@ def test_a_release_that_cannot_reach_the_server_is_finished_by_the_keeper() -> N
     client.troubles.append(Unavailable("down"))
     held.release()
     assert keys(place) == [held.key]
+    place.clock.advance(1.01)  # the caller's own budget is over
     client.keep()
     assert keys(place) == []
 
