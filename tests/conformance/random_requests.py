@@ -10,7 +10,7 @@ from coord.wire import methods, rpc_pb2
 KEYS = [b"a", b"aa", b"ab", b"b", b"ba", b"c", b"k\xff", b"zz"]
 ENDS = [*KEYS, b"ac", b"d", b"zzz", b"\xff"]
 LEASES = [0, 0, 0, 0, 11, 12, 13, -7]
-UNKNOWN = 9
+UNKNOWN: Any = 9
 SORT_ORDERS: list[Any] = list(rpc_pb2.RangeRequest.SortOrder.values())
 SORT_TARGETS: list[Any] = list(rpc_pb2.RangeRequest.SortTarget.values())
 
@@ -98,9 +98,10 @@ class Requests:
 
     def compare(self) -> rpc_pb2.Compare:
         compare = rpc_pb2.Compare(key=self.key(), range_end=self.end() if self.maybe(0.3) else b"")
-        target = self.random.randint(0, 4)
-        compare.target = UNKNOWN if self.maybe(0.03) else target  # type: ignore[assignment]  # the wire has ints
-        compare.result = UNKNOWN if self.maybe(0.03) else self.random.randint(0, 3)  # type: ignore[assignment]  # as above
+        target: Any = self.random.randint(0, 4)
+        result: Any = self.random.randint(0, 3)
+        compare.result = UNKNOWN if self.maybe(0.03) else result
+        compare.target = UNKNOWN if self.maybe(0.03) else target
         match target if self.maybe(0.9) else self.random.randint(0, 4):
             case 0:
                 compare.version = self.random.randint(0, 3)

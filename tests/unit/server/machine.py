@@ -70,9 +70,8 @@ class Machine:
     def revoke(self, lease: int) -> Any:
         return self.apply(lease_revoke=pb.LeaseRevokeRequest(ID=lease))
 
-    def alarm(self, action: int, kind: int, member: int = MEMBER) -> Any:
-        return self.apply(alarm=pb.AlarmRequest(action=action, memberID=member, alarm=kind))  # type: ignore[arg-type]
-        # the wire has ints
+    def alarm(self, action: Any, kind: Any, member: int = MEMBER) -> Any:
+        return self.apply(alarm=pb.AlarmRequest(action=action, memberID=member, alarm=kind))
 
     def range(self, key: bytes, range_end: bytes = b"", **options: Any) -> pb.RangeResponse:
         """The answer, which must be the same at once and in steps."""
