@@ -70,7 +70,8 @@ install_python_packages() {
     cp pyproject.toml "$stamp"
 }
 
-is_34() { "$1" --version 2>/dev/null | grep -q '^etcd Version: 3\.4\.'; }
+# Not through a pipe: grep -q leaves as soon as it has seen enough, and a writer that then fails makes the pipe fail.
+is_34() { [[ "$("$1" --version 2>/dev/null)" == "etcd Version: 3.4."* ]]; }
 
 find_etcd() {
     local path="${COORD_ETCD34:-$(command -v etcd || true)}"
@@ -86,7 +87,7 @@ install_etcd() {
         say "etcd 3.4 is missing and cannot be installed: this is not root, and sudo asks for a password or is missing"
     fi
     find_etcd && return
-    say "no etcd 3.4 here (found: $( (etcd --version 2>/dev/null || echo none) | head -n 1))."
+    say "no etcd 3.4 here."
     say "  Debian 12: apt-get install etcd-server etcd-client.  Elsewhere: COORD_ETCD34=/path/to/etcd."
     if [ "${COORD_REQUIRE_REAL_ETCD:-}" = 1 ]; then
         return 1
@@ -95,4 +96,5 @@ install_etcd() {
 }
 
 install_python_packages
+tools/generate_protos.sh --prepare || say "the generated messages will not be compared with their sources"
 install_etcd
