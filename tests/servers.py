@@ -58,8 +58,6 @@ def command(kind: str) -> list[str]:
         ServerMissing: it is not installed.
     """
     if kind == "bundled":
-        if importlib.util.find_spec("coord.server.__main__") is None:
-            raise ServerMissing("coord.server.__main__ does not exist")
         return [sys.executable, "-m", "coord.server"]
     if kind == "etcd34":
         return [_etcd34()]
