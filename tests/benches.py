@@ -147,10 +147,18 @@ def make_bench(kind: str, *targets: str, namespace: bytes = b"") -> Bench:
     return AsyncBench(*targets, namespace=namespace)
 
 
+# A stream's requests are consumed in a thread of grpc's, which ends when ours tell it to.
+_OURS = ("coord-", "consume_request_iterator")
+
+
 @contextlib.contextmanager
 def no_threads_left() -> Iterator[None]:
-    """Fail if a thread of coord's outlives the block."""
+    """Fail if a thread of coord's, or one that waits for coord, outlives the block."""
     before = set(threading.enumerate())
     yield
-    left = [each for each in threading.enumerate() if each not in before and each.name.startswith("coord-")]
+    left = [each for each in threading.enumerate() if each not in before and any(part in each.name for part in _OURS)]
+    for thread in left:
+        if not thread.name.startswith("coord-"):
+            thread.join(PATIENCE)
+    left = [thread for thread in left if thread.is_alive()]
     assert not left, left

@@ -228,6 +228,18 @@ def test_closing_leaves_no_lease(client: BlockingClient, other: BlockingClient) 
     assert not made & leases(other)
 
 
+def test_closing_does_not_wait_longer_than_the_server_takes(etcd: ServerProcess, prefix: bytes) -> None:
+    async def main() -> float:
+        client = AsyncClient(etcd.endpoint, namespace=prefix)
+        async with client.watch("w"):
+            await client.session(30)
+        began = time.monotonic()
+        await client.close()
+        return time.monotonic() - began
+
+    assert asyncio.run(main()) < 0.9
+
+
 def test_ten_cancelled_waits_leave_nothing(etcd: ServerProcess, other: BlockingClient, prefix: bytes) -> None:
     async def wait_for_turn(port: Port) -> None:
         session = await port.session(30, deadline=None)
