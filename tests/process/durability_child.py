@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import sys
+import time
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from coord.server.boot import BootRefused, LogSizes, Member, end_process, open_m
 from coord.server.config import ServerConfig
 from coord.server.pending import Pending
 from coord.server.storage.contract import Backend, Bucket
+from coord.server.storage.lossy import LossyFile
 from coord.statuses import Refused
 from coord.wire.rpc_pb2 import CompactionRequest, LeaseGrantRequest, RangeRequest, RangeResponse
 from tests.process.durability_model import LEASE, request, step_of
@@ -113,6 +115,17 @@ async def renew(member: Member) -> None:
         await asyncio.sleep(0.2)
 
 
+def sync_slowly() -> None:
+    """Let every sync take as long as on a slow disk, so that kills fall between a write and its sync."""
+    sync = LossyFile.sync
+
+    def slow(file: LossyFile) -> None:
+        time.sleep(0.002)
+        sync(file)
+
+    LossyFile.sync = slow  # type: ignore[method-assign]  # the delay belongs to this test alone
+
+
 def die(error: BaseException) -> None:
     tell(f"E {error}")
     end_process(error)
@@ -156,6 +169,8 @@ def main() -> None:
     parser.add_argument("--renew", action="store_true", help="no load, but a lease that is kept alive")
     parser.add_argument("--once", action="store_true", help="tell what was recovered, and stop in order")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    if os.environ.get("COORD_FILES") == "lossy":
+        sync_slowly()
     sys.setswitchinterval(0.0002)
     asyncio.run(live(parser.parse_args()))
 

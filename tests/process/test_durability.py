@@ -32,7 +32,7 @@ def survive(campaign: Campaign, kills: int) -> None:
     for _ in range(kills):
         campaign.kill_once()
     campaign.finish()
-    assert campaign.acknowledged > 20 * kills, "hardly anything was acknowledged: this proved nothing"
+    assert campaign.acknowledged > 10 * kills, "hardly anything was acknowledged: this proved nothing"
     assert campaign.checker.checked >= kills // 2
 
 
