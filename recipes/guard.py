@@ -36,7 +36,11 @@ class GuardBase:
         self._gone = False  # the store said that the key does not exist any more
         self._told = False  # `_was_lost` ran
         # Without a strong reference: the session would keep a guard that its owner dropped, and the lock, for ever.
-        self._forget_loss = place.ticket.session.on_lost(partial(_tell, weakref.ref(self)))
+        # What was registered goes with the guard, or a session that lives for months would collect them.
+        forget: list[Callable[[], None]] = []
+        reference = weakref.ref(self, partial(_dropped, forget))
+        self._forget_loss = place.ticket.session.on_lost(partial(_tell, reference))
+        forget.append(self._forget_loss)
 
     def __repr__(self) -> str:
         state = "RELEASED" if self._released else self.state.name
@@ -132,6 +136,11 @@ class GuardBase:
         self._forget_loss()
         await self.port.withdraw(self._place.ticket)
         return owned
+
+
+def _dropped(forget: list[Callable[[], None]], _reference: object) -> None:
+    for each in forget:
+        each()
 
 
 def _tell(reference: weakref.ref[GuardBase]) -> None:

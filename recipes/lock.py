@@ -139,7 +139,7 @@ class Lock(_LockBase):
             RequestRefused: the server refuses (permissions, say).
             ClosedError: the client was closed.
         """
-        return run_blocking(self._line().take(describe_caller(), self._terms(timeout), self._guard))
+        return run_blocking(self._line().take(describe_caller(self._client), self._terms(timeout), self._guard))
 
     def try_acquire(self) -> Held | None:
         """The guard if nobody holds the lock, else None; does not wait for a holder.
@@ -203,7 +203,7 @@ class AsyncLock(_LockBase):
 
     async def acquire(self, *, timeout: Timeout = DEFAULT) -> AsyncHeld:
         """Wait for the lock and return its guard; see `Lock.acquire`. The caller is not cancelled on a loss."""
-        return await self._line().take(describe_caller(), self._terms(timeout), self._guard)
+        return await self._line().take(describe_caller(self._client), self._terms(timeout), self._guard)
 
     async def try_acquire(self) -> AsyncHeld | None:
         """The guard if nobody holds the lock, else None; see `Lock.try_acquire`."""

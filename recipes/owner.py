@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import socket
 import threading
 import time
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +27,7 @@ class Owner:
         pid: its process there, 0 if unknown.
         task: name of its thread, or of its asyncio task.
         since: wall clock seconds when it asked, 0 if unknown; shown to people, never compared.
-        client: name of the client object, if it was given one.
+        client: which client of that process; made up, and the same for its lifetime.
         raw: the stored value.
     """
 
@@ -42,14 +44,17 @@ class Owner:
         return f"{self.task or 'pid'} {self.pid} on {self.host}"
 
 
-def describe_caller(client: str = "") -> bytes:
-    """The value for a lock taken by the calling thread or task."""
+_clients: weakref.WeakKeyDictionary[object, str] = weakref.WeakKeyDictionary()
+
+
+def describe_caller(client: object) -> bytes:
+    """The value for a lock taken by the calling thread or task with this client."""
     facts = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "task": _caller_name(),
         "since": round(time.time(), 3),
-        "client": client,
+        "client": _clients.setdefault(client, secrets.token_hex(4)),
     }
     return json.dumps(facts, separators=(",", ":")).encode()
 

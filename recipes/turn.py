@@ -13,7 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from coord.errors import CallTimeout, Compacted, LeaseLost, LockTimeout, OutcomeUnknown, Unavailable
+from coord.errors import (
+    CallTimeout,
+    ClosedError,
+    Compacted,
+    ForkedError,
+    LeaseLost,
+    LockTimeout,
+    OutcomeUnknown,
+    Unavailable,
+)
 from coord.keys import prefix_end
 from coord.model import KeyValue, RangeResult, TxnResult
 from coord.ops import Get, Order, Put, Target, Txn, missing
@@ -80,7 +89,9 @@ class Line:
 
         Raises:
             LockTimeout: not first before the deadline, or at once if `terms` say not to wait.
-            LeaseLost: the session was closed or belongs to the parent process.
+            LeaseLost: the session was ended on purpose, or with the history it was built on.
+            HistoryLost: the cluster is another one, or went back in time.
+            ForkedError: the client belongs to the parent process.
             RequestRefused: the server refuses the key for good.
             ClosedError: the client was closed.
         """
@@ -92,8 +103,7 @@ class Line:
                 except _Rejoin:
                     continue
                 except LeaseLost as loss:
-                    if loss.facts.get("cause") not in _REJOIN_CAUSES:
-                        raise
+                    _check_healable(loss)
         except CallTimeout as late:
             raise self._not_won() from late
 
@@ -217,6 +227,21 @@ class Line:
             logger.warning("key %r lies under the lock %r but is no contender; coord ignores it", key, self._name)
         self._strangers |= strangers
         return [item for item in items if item.key not in strangers]
+
+
+def _check_healable(loss: LeaseLost) -> None:
+    """Return if a place that went with its lease may be asked for again.
+
+    Raises:
+        ClosedError, ForkedError, LeaseLost: it may not.
+    """
+    cause = loss.facts.get("cause")
+    if cause == "closed":
+        raise ClosedError("the client was closed") from loss
+    if cause == "forked":
+        raise ForkedError("the client was made in the parent process") from loss
+    if cause not in _REJOIN_CAUSES:
+        raise loss
 
 
 def _create_revision(result: TxnResult) -> int:

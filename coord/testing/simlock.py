@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coord.client.ledger import Place as TicketPlace
-from coord.errors import CoordError, LockLost, LockTimeout, NotOwner
+from coord.errors import ClosedError, CoordError, LockLost, LockTimeout, NotOwner
 from coord.model import Event
 from coord.recipes.fenced import OwnedTxn
 from coord.recipes.guard import GuardBase
@@ -235,7 +235,8 @@ class LockScenario:
 
     def _judge_programs(self) -> None:
         for program in self.world.programs:
-            if program.error is not None and not isinstance(program.error, SimCancelled):
+            ended = (SimCancelled, ClosedError) if program.client.closing else SimCancelled
+            if program.error is not None and not isinstance(program.error, ended):
                 raise Violation(f"a program ended with {program.error!r}") from program.error
 
     @property
@@ -248,10 +249,10 @@ class LockScenario:
         world = self.world
         if any(message.late or message.write for message in world.net.messages):
             return False
-        alive = [client for client in world.clients if not client.crashed]
+        alive = [client for client in world.clients if not client.crashed and not client.closing]
         if any(client.stopped or client.keeper.tickets for client in alive):
             return False
-        dead = {client.index + 1 for client in world.clients if client.crashed}
+        dead = {client.index + 1 for client in world.clients if client not in alive}
         return not any(lease >> 32 in dead for lease in world.server.machine.lessor.ids())
 
     def _left(self) -> str:

@@ -26,7 +26,7 @@ _FOREVER: Final = float("inf")
 
 # Kinds of events; the numbers go into the hash of a schedule.
 _RESUME, _KEEP, _MESSAGE, _LATE, _REGISTER, _WATCH, _EXPIRE, _ADVANCE = range(1, 9)
-_BREAK, _DELAY, _CANCEL, _CRASH, _PAUSE, _CUT, _RESTART, _COMPACT, _REVOKE, _OVERDUE = range(9, 19)
+_BREAK, _DELAY, _CANCEL, _CRASH, _PAUSE, _CUT, _RESTART, _COMPACT, _REVOKE, _OVERDUE, _CLOSE = range(9, 20)
 
 
 class Violation(AssertionError):
@@ -46,6 +46,7 @@ class Faults:
         delay: time passes although messages are under way.
         cancel: a program is cancelled where it waits.
         crash: a client's process is gone.
+        close: a client is closed while its programs run.
         pause: a client's process is stopped for longer than it is allowed to be.
         cut: nothing passes between a client and the server for a while.
         restart: the server restarts, with its data.
@@ -57,6 +58,7 @@ class Faults:
     delay: int = 1
     cancel: int = 1
     crash: int = 1
+    close: int = 1
     pause: int = 1
     cut: int = 1
     restart: int = 1
@@ -147,8 +149,11 @@ class SimClient:
         return self.crashed or self._world.clock.now() < self.stopped_until
 
     def run_keeper(self) -> None:
-        """One turn of its keeper's thread."""
+        """One turn of its keeper's thread, which ends when its client is closed."""
         self.woken = False
+        if self.keeper.closed:
+            self.wake_at = _FOREVER
+            return
         for duty in self.keeper.poll(self._world.clock.now()):
             self.send(self._request(duty), duty.deadline, True, partial(self._duty_done, duty))
         self.wake_at = self.keeper.next_wake() or _FOREVER
@@ -383,6 +388,8 @@ class SimWorld:
             here = client.index
             if faults.crash:
                 events.append(Event(faults.crash, _CRASH << 16 | here, client.crash, True))
+            if faults.close and not client.closing:
+                events.append(Event(faults.close, _CLOSE << 16 | here, client.close, True))
             if faults.pause:
                 events.append(Event(faults.pause, _PAUSE << 16 | here, partial(self.pause, client), True))
             if faults.cut and self.clock.now() >= client.cut_until:

@@ -17,7 +17,7 @@ from coord.testing.simnet import Stage
 from coord.testing.simworld import SimClient, SimWorld
 
 LATENESS: Final = range(4)
-GIVES_UP: Final = "cancel", "cancel twice", "lost answer", "late request", "cut", "restart"
+GIVES_UP: Final = "cancel", "cancel twice", "lost answer", "late request", "close", "cut", "restart"
 """Faults after which requests may arrive late, so that their lateness matters."""
 
 
@@ -64,6 +64,7 @@ FAULTS: Final[dict[str, Callable[[SimWorld, SimClient], None]]] = {
     "lost answer": partial(_break, Stage.ANSWER),
     "late request": partial(_break, Stage.REQUEST),
     "crash": lambda world, client: client.crash(),
+    "close": lambda world, client: client.close(),
     "cut": _cut,
     "long cut": _cut_long,
     "stop": _stop,

@@ -276,3 +276,16 @@ def test_bytes_are_names_too() -> None:
     with lock:
         assert place.server.keys(b"\xff\x00/")
     assert lock.name == "\\xff\x00"
+
+
+def test_a_session_remembers_no_guard_that_is_gone() -> None:
+    client = Place().client()
+    lock = Lock(client, "stock")
+    for _ in range(5):
+        lock.acquire().release()
+        held = lock.acquire()
+        del held
+        gc.collect()
+        client.place.clock.advance(0.01)
+        client.keep()
+    assert not client.sessions()[0]._callbacks

@@ -12,19 +12,25 @@ import pytest
 from coord.recipes.owner import Owner, describe_caller, parse_owner
 
 
+class Client:
+    """Something that stands for a client."""
+
+
 def test_what_is_stored_is_read_again() -> None:
-    owner = parse_owner(describe_caller("shop"))
+    client = Client()
+    owner = parse_owner(describe_caller(client))
     assert owner.host == socket.gethostname()
     assert owner.pid == os.getpid()
     assert owner.task == threading.current_thread().name
-    assert owner.client == "shop"
+    assert owner.client == parse_owner(describe_caller(client)).client
+    assert owner.client != parse_owner(describe_caller(Client())).client
     assert owner.since > 0
     assert str(owner) == f"{owner.task} {owner.pid} on {owner.host}"
 
 
 def test_a_task_is_named_by_its_task() -> None:
     async def program() -> bytes:
-        return describe_caller()
+        return describe_caller(Client())
 
     async def main() -> bytes:
         return await asyncio.create_task(program(), name="packer")
