@@ -119,9 +119,9 @@ def sync_slowly() -> None:
     """Let every sync take as long as on a slow disk, so that kills fall between a write and its sync."""
     sync = LossyFile.sync
 
-    def slow(file: LossyFile) -> None:
+    def slow(self: LossyFile) -> None:
         time.sleep(0.002)
-        sync(file)
+        sync(self)
 
     LossyFile.sync = slow  # type: ignore[method-assign]  # the delay belongs to this test alone
 
