@@ -42,7 +42,8 @@ MUTANTS: list[Mutant] = []
 
 
 ALL = Faults(revoke=2)
-SLOW_NETWORK = Faults(break_off=0, delay=8, cancel=0, crash=0, pause=0, cut=3, restart=0, compact=0)
+SLOW_NETWORK = Faults(break_off=0, delay=8, cancel=0, crash=0, close=0, pause=0, cut=3, restart=0, compact=0)
+STOPPED = Faults(break_off=0, delay=4, cancel=0, crash=0, close=0, pause=8, cut=0, restart=0, compact=0)
 
 
 def mutant(name: str, story: str, shows: str, *shapes: Shape, faults: Faults = ALL) -> Callable[[Patch], Patch]:
@@ -239,6 +240,7 @@ def _(stack: contextlib.ExitStack) -> None:
     "dynamodb-lock-client #1: an answer to a renewal from before the loss makes the lease live again",
     "two owners",
     Shape(programs=(1, 1), hold=40.0),
+    faults=STOPPED,
 )
 def _(stack: contextlib.ExitStack) -> None:
     plain = Session.done
