@@ -38,7 +38,7 @@ class GuardBase:
         # Without a strong reference: the session would keep a guard that its owner dropped, and the lock, for ever.
         # What was registered goes with the guard, or a session that lives for months would collect them.
         forget: list[Callable[[], None]] = []
-        reference = weakref.ref(self, partial(_dropped, forget))
+        reference: weakref.ref[GuardBase] = weakref.ref(self, partial(_dropped, forget))
         self._forget_loss = place.ticket.session.on_lost(partial(_tell, reference))
         forget.append(self._forget_loss)
 
