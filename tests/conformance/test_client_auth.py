@@ -205,6 +205,20 @@ def test_user_given_while_authentication_is_off(server: ServerProcess, kind: str
         assert f.do(f.client.get(prefix + b"k")).text == "1"
 
 
+def test_a_server_without_authentication_is_asked_for_a_token_once(
+    server: ServerProcess, prefix: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with face("blocking", server.endpoint) as f:
+        need_users(f)
+    with face("blocking", server.endpoint, **ROOT) as f:
+
+        def several() -> None:
+            for _ in range(3):
+                f.client.put(prefix + b"k", "1")
+
+        assert tokens_fetched(several, monkeypatch) == 1
+
+
 def test_authentication_goes_on_and_off_under_a_client(fresh_server: Callable[..., ServerProcess], kind: str) -> None:
     server = fresh_server("--bcrypt-cost=4")
     with face(kind, server.endpoint) as f:

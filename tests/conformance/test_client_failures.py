@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from coord.client import urls
+from coord.client import retry, urls
 from coord.client.aio import AsyncClient
 from coord.clock import now
 from coord.errors import (
@@ -235,7 +235,9 @@ def test_close_ends_calls_under_way(own_server: ServerProcess, prefix: bytes) ->
         assert [type(error) for error in ended] == [ClosedError]
 
 
-def test_close_ends_waiting_for_a_dead_server(dead_port: str) -> None:
+def test_close_ends_waiting_for_a_dead_server(dead_port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "DELAY_FIRST", 1000.0)
+    monkeypatch.setattr(retry, "DELAY_LIMIT", 1000.0)
     with face("blocking", dead_port, timeout=None) as f:
         ended: list[CoordError] = []
 
@@ -245,12 +247,45 @@ def test_close_ends_waiting_for_a_dead_server(dead_port: str) -> None:
             except CoordError as error:
                 ended.append(error)
 
-        joined = background(read)
-        while not f.client._connection._lines:
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        while f.client._core._endpoints._states[f.client._core.endpoints[0]].failures == 0:
             pass
         f.client.close()
-        joined()
+        thread.join(20)
         assert [type(error) for error in ended] == [ClosedError]
+
+
+def test_close_ends_tasks_that_wait_for_a_dead_server(dead_port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "DELAY_FIRST", 1000.0)
+
+    async def program() -> None:
+        client = AsyncClient(dead_port, timeout=None)
+        task = asyncio.create_task(client.get("a"))
+        while client._core._endpoints._states[client._core.endpoints[0]].failures == 0:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0)
+        await client.close()
+        with pytest.raises(ClosedError):
+            await asyncio.wait_for(task, 20)
+
+    asyncio.run(program())
+
+
+def test_cancelled_task_of_a_closing_client_is_cancelled(own_server: ServerProcess) -> None:
+    async def program() -> None:
+        async with AsyncClient(own_server.endpoint, timeout=None) as client:
+            await client.get("a")
+            with frozen(own_server):
+                task = asyncio.create_task(client.get("a"))
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                client._core.closed = True
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            client._core.closed = False
+
+    asyncio.run(program())
 
 
 def test_after_close(own_server: ServerProcess, kind: str) -> None:

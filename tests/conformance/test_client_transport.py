@@ -128,6 +128,15 @@ def test_tls_needs_a_secure_endpoint_and_its_files(authority: Authority, kind: s
         f.do(f.client.get("a"))
 
 
+def test_proxy_for_the_web_is_not_asked(server: ServerProcess, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with face(kind, server.endpoint.replace("127.0.0.1", "localhost"), timeout=3) as f:
+        f.do(f.client.get("a"))
+
+
 def test_unix_socket(kind: str) -> None:
     with tempfile.TemporaryDirectory(prefix="coord-sock-") as home:
         url = f"unix://{home}/s"
