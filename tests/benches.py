@@ -147,8 +147,8 @@ def make_bench(kind: str, *targets: str, namespace: bytes = b"") -> Bench:
     return AsyncBench(*targets, namespace=namespace)
 
 
-# A stream's requests are consumed in a thread of grpc's, which ends when ours tell it to.
-_OURS = ("coord-", "consume_request_iterator")
+# grpc calls its threads so; one of them consumes the requests of a stream and ends only when they do.
+_OURS = ("coord-", "(_run)")
 
 
 @contextlib.contextmanager
