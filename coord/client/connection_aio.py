@@ -172,7 +172,9 @@ class AsyncConnection:
         except Failed as failed:
             raise self.core.ended(pending, failed.failure) from failed.failure.cause
         except (grpc.aio.UsageError, asyncio.CancelledError) as error:
-            raise self._ended(error) from error
+            if self._cancelled(error):
+                raise
+            raise ClosedError("the client was closed during the call") from error
         return Stream(call, line.endpoint, pending.login_generation)
 
     def stream_broke(self, stream: Stream, error: BaseException) -> CoordError:
@@ -237,7 +239,9 @@ class AsyncConnection:
         except Failed as failed:
             failure = failed.failure
         except (grpc.aio.UsageError, asyncio.CancelledError) as error:
-            raise self._ended(error) from error
+            if self._cancelled(error):
+                raise
+            raise ClosedError("the client was closed during the call") from error
         else:
             self._worked(line)
             self.core.answered(pending, response)
@@ -267,15 +271,13 @@ class AsyncConnection:
                 raise Failed(replace(failure, sent=False)) from error
         self._worked(line)
 
-    def _ended(self, error: BaseException) -> BaseException:
-        """What grpc's end of a call without a status means.
+    def _cancelled(self, error: BaseException) -> bool:
+        """False if a call without a status ended because the client was closed.
 
         Closing a channel cancels the task's wait as if the task had been cancelled; only the task knows which it was.
         """
         task = asyncio.current_task()
-        if not self.core.closed or (isinstance(error, asyncio.CancelledError) and task and task.cancelling()):
-            return error
-        return ClosedError("the client was closed during the call")
+        return not self.core.closed or bool(isinstance(error, asyncio.CancelledError) and task and task.cancelling())
 
     def _worked(self, line: _Line) -> None:
         if not line.ready:
@@ -304,7 +306,9 @@ class AsyncConnection:
         login = self.core.login
         left = None if pending.deadline is None else max(pending.deadline - now(), 0.0)
         try:
-            await asyncio.wait_for(self._login_lock.acquire(), left)
+            # Not wait_for: cancelled at the wrong moment, it forgets that the lock was taken (until Python 3.12).
+            async with asyncio.timeout(left):
+                await self._login_lock.acquire()
         except TimeoutError as error:
             raise Failed(Failure(status.CONNECT_TIMED_OUT, line.endpoint, sent=False)) from error
         try:

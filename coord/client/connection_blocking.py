@@ -190,7 +190,9 @@ class BlockingConnection:
         try:
             call = self._open(line, method, requests, until, (*metadata, *(token or ())))
         except ValueError as error:
-            raise self._closed(error) from error
+            if not self.core.closed:
+                raise  # not what grpc says of a closed channel, but a mistake of ours
+            raise ClosedError("the client was closed during the call") from error
         return Stream(call, line.endpoint, pending.login_generation)
 
     def _open(self, line: _Line, method: Method, requests: Any, until: float | None, metadata: Any) -> Any:
@@ -274,13 +276,11 @@ class BlockingConnection:
             line.ready = False
             raise Failed(channel.failure(error, line.endpoint)) from error
         except ValueError as error:
-            raise self._closed(error) from error
+            if not self.core.closed:
+                raise  # not what grpc says of a closed channel, but a mistake of ours
+            raise ClosedError("the client was closed during the call") from error
         finally:
             fork.leave()
-
-    def _closed(self, error: ValueError) -> Exception:
-        """What grpc's complaint about a closed channel means; any other ValueError is a mistake of ours."""
-        return ClosedError("the client was closed during the call") if self.core.closed else error
 
     def _worked(self, line: _Line) -> None:
         if not line.ready:
@@ -318,7 +318,9 @@ class BlockingConnection:
             if not failure.answered:
                 raise Failed(replace(failure, sent=False)) from error
         except ValueError as error:
-            raise self._closed(error) from error
+            if not self.core.closed:
+                raise  # not what grpc says of a closed channel, but a mistake of ours
+            raise ClosedError("the client was closed during the call") from error
         finally:
             fork.leave()
         self._worked(line)

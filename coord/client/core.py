@@ -24,7 +24,7 @@ from coord.client.retry import Attempts, Failure, Verdict
 from coord.client.tls import Tls
 from coord.client.urls import Endpoint
 from coord.clock import now
-from coord.errors import ClosedError, CoordError, UsageError
+from coord.errors import ClosedError, CoordError, HistoryLost, UsageError
 from coord.wire import status as wire_status
 from coord.wire.methods import Method
 
@@ -241,13 +241,18 @@ class Core:
             HistoryLost: another cluster, or an older state than one seen before.
         """
         header = response.header
-        self.history.seen(
-            pending.mark,
-            cluster_id=header.cluster_id,
-            revision=header.revision,
-            term=header.raft_term,
-            linearizable=pending.linearizable,
-        )
+        try:
+            self.history.seen(
+                pending.mark,
+                cluster_id=header.cluster_id,
+                revision=header.revision,
+                term=header.raft_term,
+                linearizable=pending.linearizable,
+            )
+        except HistoryLost as lost:
+            if pending.attempts.write:
+                lost.add_note("the write that noticed it was carried out, in the new history")
+            raise
 
     def failed(self, pending: Pending, failure: Failure) -> Verdict:
         """What to do after a failure.

@@ -34,7 +34,7 @@ _gate.set()
 _forker = 0  # identity of the thread that is forking
 _leaked: Final[list[object]] = []
 _aio_loops: Final[weakref.WeakSet[asyncio.AbstractEventLoop]] = weakref.WeakSet()
-_aio_open: Final[set[int]] = set()
+_aio_open: Final[weakref.WeakSet[object]] = weakref.WeakSet()
 
 
 def leak(*things: object) -> None:
@@ -67,12 +67,12 @@ def leave() -> None:
 def aio_opened(owner: object, loop: asyncio.AbstractEventLoop) -> None:
     """A grpc.aio channel of `owner` exists in `loop`."""
     _aio_loops.add(loop)
-    _aio_open.add(id(owner))
+    _aio_open.add(owner)
 
 
 def aio_closed(owner: object) -> None:
     """All channels of `owner` are closed."""
-    _aio_open.discard(id(owner))
+    _aio_open.discard(owner)
 
 
 def check_aio() -> None:

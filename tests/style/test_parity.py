@@ -9,6 +9,10 @@ from tests.style.sources import library, report
 PAIRS: list[tuple[str, str]] = [
     ("coord.client.blocking:BlockingClient", "coord.client.aio:AsyncClient"),
     ("coord:Client", "coord.aio:Client"),
+    ("coord.client.leases:BlockingLeases", "coord.client.leases:AsyncLeases"),
+    ("coord.client.maintenance:BlockingMaintenance", "coord.client.maintenance:AsyncMaintenance"),
+    ("coord.client.users:BlockingAuth", "coord.client.users:AsyncAuth"),
+    ("coord.client.txn:BlockingTxn", "coord.client.txn:AsyncTxn"),
 ]
 """Pairs whose names do not show it; ``X`` and ``AsyncX`` of recipes and of the client are found by themselves."""
 

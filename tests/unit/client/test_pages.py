@@ -11,7 +11,7 @@ from coord.model import Header, KeyValue, RangeResult
 from coord.ops import Get
 
 
-def made(prefix: str = "p/", *, page: int = 2, revision: int = 0) -> Pages:
+def made(*, prefix: str = "p/", page: int = 2, revision: int = 0) -> Pages:
     return Pages(prefix, page=page, revision=revision, serializable=False, keys_only=True)
 
 
@@ -40,7 +40,7 @@ def test_a_revision_asked_for() -> None:
 
 
 def test_everything() -> None:
-    first = made("").request()
+    first = made(prefix="").request()
     assert first is not None
     assert (first.key, first.range_end) == (EVERYTHING, EVERYTHING)
 
@@ -51,7 +51,7 @@ def test_nothing_there() -> None:
     assert pages.request() is None
 
 
-@pytest.mark.parametrize("wrong", [{"page": 0}, {"page": -1}, {"revision": -1}])
-def test_wrong_arguments(wrong: dict[str, int]) -> None:
+@pytest.mark.parametrize(("page", "revision"), [(0, 0), (-1, 0), (1, -1)])
+def test_wrong_arguments(page: int, revision: int) -> None:
     with pytest.raises(UsageError):
-        made(**wrong)
+        made(page=page, revision=revision)
