@@ -131,7 +131,7 @@ class Client(AsyncClient):
 
     async def instances(self, service: str = "", *, timeout: Timeout = DEFAULT) -> tuple[Instance, ...]:
         """Who is registered for a service now; see `coord.sync.Client.instances`."""
-        return await present(self.port, service, timeout)
+        return await present(self, service, timeout)
 
 
 def connect(

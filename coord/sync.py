@@ -144,7 +144,7 @@ class Client(BlockingClient):
         Raises:
             CallTimeout, Unavailable, RequestRefused, HistoryLost, ClosedError.
         """
-        return run_blocking(present(self.port, service, timeout))
+        return run_blocking(present(self, service, timeout))
 
 
 def connect(

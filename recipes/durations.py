@@ -10,6 +10,7 @@ from coord.model import Default
 from coord.port import Port
 
 CALL_SECONDS: Final = 5.0  # the client's default time-out of calls
+LONGEST_LIFETIME: Final = 9e9  # etcd's own limit
 
 Seconds = float | timedelta
 Timeout = Seconds | Default | None
@@ -25,6 +26,18 @@ def seconds(value: Seconds, what: str) -> float:
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not number >= 0:
         raise UsageError(f"{what} is a number of seconds or a timedelta, not {value!r}")
     return float(number)
+
+
+def lifetime(value: Seconds) -> float:
+    """A lease's time to live as seconds.
+
+    Raises:
+        UsageError: it is not a duration, or none that a lease can have.
+    """
+    number = seconds(value, "ttl")
+    if not 0 < number <= LONGEST_LIFETIME:
+        raise UsageError(f"ttl is more than 0 and at most {LONGEST_LIFETIME:.0f} seconds, not {value!r}")
+    return number
 
 
 def call_deadline(port: Port, timeout: Timeout) -> float | None:

@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -73,41 +73,72 @@ def new_instance(
     Raises:
         UsageError: a field cannot be stored.
     """
-    if not service or not address:
-        raise UsageError("a service needs a name, and an instance an address")
+    _check_text("the name of a service", service)
+    _check_text("an address", address)
+    if not isinstance(zone, str):
+        raise UsageError(f"a zone is text, not {zone!r}")
     if isinstance(weight, bool) or not isinstance(weight, int) or weight < 0:
         raise UsageError(f"the weight is a whole number from 0 on, not {weight!r}")
+    if not isinstance(metadata, Mapping | None):
+        raise UsageError(f"metadata are a mapping of text to text, not {metadata!r}")
     for name, value in (metadata or {}).items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise UsageError(f"metadata are text, not {name!r}: {value!r}")
-    if id is not None and not _ID.fullmatch(id):
+    if id is not None and not (isinstance(id, str) and _ID.fullmatch(id)):
         raise UsageError(f"an id is up to 128 letters, digits, '.', '_', '~' and '-', not {id!r}")
-    return Instance(service, id or secrets.token_hex(8), address, dict(metadata or {}), weight, zone)
+    made = Instance(service, id or secrets.token_hex(8), address, dict(metadata or {}), weight, zone)
+    try:
+        made.key, made.encode()  # only whether it can be done
+    except UnicodeEncodeError as error:
+        raise UsageError(f"an instance is stored as UTF-8, which this is not: {error}") from error
+    return made
+
+
+def _check_text(what: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise UsageError(f"{what} is text, not {value!r}")
+    if not value:
+        raise UsageError(f"{what} is empty")
 
 
 def service_prefix(service: str) -> bytes:
     """What the keys of a service's instances begin with; of all services if it is empty.
 
     The name is quoted, so that "orders" and "orders/eu" are two services and neither sees the other's instances.
+
+    Raises:
+        UsageError: the name is no text.
     """
-    return ROOT + (quote(service, safe="").encode() + b"/" if service else b"")
+    if not isinstance(service, str):
+        raise UsageError(f"the name of a service is text, not {service!r}")
+    try:
+        return ROOT + (quote(service, safe="").encode() + b"/" if service else b"")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the name of a service is stored as UTF-8, which {service!r} is not") from error
 
 
 def parse_instance(item: KeyValue) -> Instance | None:
-    """The instance that a stored key stands for; None if it is none, since anybody may have written it."""
-    service, slash, name = item.key.removeprefix(ROOT).partition(b"/")
-    if not item.key.startswith(ROOT) or not slash or not _ID.fullmatch(name.decode("ascii", "replace")):
-        return None
+    """The instance that a stored key stands for; None if it is none, since anybody may have written it.
+
+    Fields that are missing have their defaults, and unknown ones are left alone: other versions may write them.
+    """
     try:
+        if not item.key.startswith(ROOT):
+            return None
+        service, slash, name = item.key.removeprefix(ROOT).decode("ascii").partition("/")
+        if not slash or not _ID.fullmatch(name):
+            return None
         facts: Any = json.loads(item.value)
-        return Instance(
-            unquote(service.decode("ascii")),
-            name.decode("ascii"),
-            str(facts["address"]),
-            {str(key): str(value) for key, value in facts.get("metadata", {}).items()},
-            int(facts.get("weight", 1)),
-            str(facts.get("zone", "")),
-            item.create_revision,
+        found = new_instance(
+            unquote(service, errors="strict"),
+            facts["address"],
+            metadata=facts.get("metadata", {}),
+            weight=facts.get("weight", 1),
+            zone=facts.get("zone", ""),
+            id=name,
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    # What a stranger wrote may also be nested too deeply, or be anything else than an object.
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+    # Two ways to quote one name would be two keys for one instance.
+    return replace(found, revision=item.create_revision) if found.key == item.key else None

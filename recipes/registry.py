@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from coord.errors import CallTimeout, ClosedError, CoordError
-from coord.model import DEFAULT
+from coord.errors import CallTimeout, ClosedError, UsageError
+from coord.model import DEFAULT, Default
 from coord.port import Declared, Port
 from coord.program import run_blocking
-from coord.recipes.durations import Seconds, Timeout, call_deadline, seconds
-from coord.recipes.instance import Instance, new_instance
-from coord.recipes.roster import Change, Follower
+from coord.recipes.durations import Seconds, Timeout, call_deadline, lifetime
+from coord.recipes.instance import Instance, new_instance, service_prefix
+from coord.recipes.roster import NOBODY, Change, Follower, Roster, differences
 
 
 class Background(Protocol):
@@ -39,6 +39,11 @@ class HasPrograms(Protocol):
         """What its programs run on."""
         ...
 
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that a call may take, None for ever."""
+        ...
+
     def background(self, program: Any, *, name: str) -> Background:
         """Run a long-lived program."""
         ...
@@ -48,10 +53,12 @@ class _RegistrationBase:
     """What both faces are: the keeper keeps the key in place, from the moment this object is made."""
 
     def __init__(self, client: HasPrograms, instance: Instance, ttl: Seconds) -> None:
+        self._client = client
         self._port = client.port
         self._instance = instance
         self._closed = False
-        self._declared: Declared = self._port.declare(instance.key, instance.encode(), ttl=seconds(ttl, "ttl"))
+        self._updating = threading.Lock()
+        self._declared: Declared = self._port.declare(instance.key, instance.encode(), ttl=lifetime(ttl))
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "kept"
@@ -63,18 +70,32 @@ class _RegistrationBase:
         return self._instance
 
     async def _settled(self, timeout: Timeout) -> None:
-        await self._declared.settled(deadline=call_deadline(self._port, timeout))
+        await self._declared.settled(deadline=_deadline(self._client, timeout))
 
-    async def _update(self, changes: dict[str, Any], timeout: Timeout) -> Instance:
-        if self._closed:
-            raise ClosedError("the registration was closed")
-        known = {name: value for name, value in changes.items() if value is not None}
-        checked = replace(self._instance, **known)
-        new_instance(checked.service, checked.address, metadata=checked.metadata, weight=checked.weight)
-        self._instance = checked
-        self._declared.update(checked.encode())
+    async def _update(
+        self,
+        address: str | None,
+        metadata: Mapping[str, str] | None,
+        weight: int | None,
+        zone: str | None,
+        timeout: Timeout,
+    ) -> Instance:
+        with self._updating:
+            if self._closed:
+                raise ClosedError("the registration was closed")
+            known = self._instance
+            changed = new_instance(
+                known.service,
+                known.address if address is None else address,
+                metadata=known.metadata if metadata is None else metadata,
+                weight=known.weight if weight is None else weight,
+                zone=known.zone if zone is None else zone,
+                id=known.id,
+            )
+            self._declared.update(changed.encode())
+            self._instance = changed
         await self._settled(timeout)
-        return checked
+        return changed
 
     async def _withdraw(self) -> None:
         if not self._closed:
@@ -112,8 +133,7 @@ class Registration(_RegistrationBase):
             CallTimeout: it was not stored in time; it goes on being tried.
             RequestRefused, ClosedError.
         """
-        changes = {"address": address, "metadata": metadata, "weight": weight, "zone": zone}
-        return run_blocking(self._update(changes, timeout))
+        return run_blocking(self._update(address, metadata, weight, zone, timeout))
 
     def close(self) -> None:
         """Take it out; bounded, and what cannot be done now is done by the keeper. Again is harmless."""
@@ -150,8 +170,7 @@ class AsyncRegistration(_RegistrationBase):
         timeout: Timeout = DEFAULT,
     ) -> Instance:
         """Replace what it says of itself; see `Registration.update`."""
-        changes = {"address": address, "metadata": metadata, "weight": weight, "zone": zone}
-        return await self._update(changes, timeout)
+        return await self._update(address, metadata, weight, zone, timeout)
 
     async def close(self) -> None:
         """Take it out; see `Registration.close`."""
@@ -173,91 +192,178 @@ class AsyncRegistration(_RegistrationBase):
         await self.close()
 
 
-class _ViewBase:
-    """What both views are: the state as the background program last saw it."""
+class _Following:
+    """One run of a view's background program, and what it has seen. Any thread may look."""
 
-    def __init__(self, client: HasPrograms, service: str) -> None:
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._listeners: dict[object, Callable[[], None]] = {}
+        self.roster = Roster()
+        self.loaded = False
+        self.closed = False  # by the view, so that whoever iterates comes to the end
+        self.failure: Exception | None = None
+
+    async def run(self, port: Port) -> None:
+        """The program.
+
+        Raises:
+            RequestRefused: the service may not be read.
+            ClosedError: it was stopped, or the client was closed.
+        """
+        try:
+            with closing(Follower(port, self._service)) as follower:
+                self.roster = follower.roster
+                while True:
+                    await follower.next(None)
+                    self.loaded = True
+                    self.tell()
+        except Exception as error:
+            self.failure = error
+            raise
+        finally:
+            # Also after a cancellation: nobody may take for the present what is not followed any more.
+            self.failure = self.failure or ClosedError("the view is not followed any more")
+            self.tell()
+
+    def check(self) -> None:
+        """Do nothing while the program runs.
+
+        Raises:
+            CoordError: what ended it.
+        """
+        if self.failure is not None:
+            raise self.failure.with_traceback(None)
+
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` after every change; returns a function that takes it back."""
+        token = object()
+        self._listeners[token] = callback
+        return partial(self._forget, token)
+
+    def _forget(self, token: object) -> None:
+        self._listeners.pop(token, None)
+
+    def tell(self) -> None:
+        """There is something to look at."""
+        for callback in tuple(self._listeners.values()):
+            callback()
+
+
+class _ViewBase:
+    """What both views are: a background program while they are open."""
+
+    def __init__(self, client: HasPrograms, service: str, timeout: Timeout) -> None:
+        service_prefix(service)
         self._client = client
         self._service = service
-        self._instances: tuple[Instance, ...] = ()
+        self._timeout = timeout
+        self._following: _Following | None = None
         self._running: Background | None = None
-        self._failure: CoordError | None = None  # what ended the background program
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._service!r} instances={len(self._instances)}>"
+        following = self._following
+        state = "closed" if following is None else f"instances={len(following.roster.instances)}"
+        return f"<{type(self).__name__} {self._service!r} {state}>"
 
     @property
     def service(self) -> str:
-        """Name of the service."""
+        """Name of the service, empty for all of them."""
         return self._service
 
     @property
     def instances(self) -> tuple[Instance, ...]:
         """Who is registered, oldest first; kept up to date in the background while the view is open.
 
+        While the server cannot be reached this is what was seen last.
+
         Raises:
-            ClosedError: the view is not open.
-            CoordError: what ended the background program.
+            ClosedError: the view is not open, or its client was closed.
+            RequestRefused: the service may not be read any more.
         """
-        if self._running is None:
+        if self._following is None:
             raise ClosedError("the view is not open; use it as a context manager")
-        if self._failure is not None:
-            raise self._failure
-        return self._instances
+        self._following.check()
+        return self._following.roster.instances
 
-    def _loaded(self) -> None:
-        """The first state is there, or never will be."""
+    def _start(self) -> _Following:
+        if self._following is not None:
+            raise UsageError("the view is open already")
+        following = _Following(self._service)
+        self._running = self._client.background(following.run, name=f"discover-{self._service}")
+        self._following = following
+        return following
 
-    def _check_loaded(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+    def _stop(self) -> Background | None:
+        running, self._running = self._running, None
+        following, self._following = self._following, None
+        if following is not None:
+            following.closed = True
+            following.tell()
+        return running
 
-    async def _follow(self, port: Port) -> None:
-        try:
-            with closing(Follower(port, self._service)) as follower:
-                while True:
-                    await follower.next(None)
-                    self._instances = follower.roster.instances
-                    self._loaded()
-        except CoordError as error:
-            self._failure = error
-            raise
-        finally:
-            # Whoever waits for the first state must learn that it never comes.
-            self._loaded()
+    def _left(self) -> float | None:
+        """Seconds for which opening waits."""
+        limit = _deadline(self._client, self._timeout)
+        return None if limit is None else max(0.0, limit - self._client.port.now())
 
-    def _start(self) -> None:
-        self._running = self._client.background(self._follow, name=f"discover-{self._service}")
+    def _late(self) -> CallTimeout:
+        return CallTimeout(f"the instances of {self._service!r} could not be read in time")
 
 
 class View(_ViewBase):
     """The instances of a service, followed live: ``with client.discover("orders") as view: view.instances``."""
 
     def __init__(self, client: HasPrograms, service: str, timeout: Timeout = DEFAULT) -> None:
-        super().__init__(client, service)
-        self._timeout = timeout
-        self._ready = threading.Event()
-
-    def changes(self) -> Iterator[Change]:
-        """Everybody who is there as JOINED, then every change, for ever. Needs no open view.
+        """Describe it; nothing is read yet. `timeout` bounds the first reading when it is opened.
 
         Raises:
-            RequestRefused, HistoryLost, ClosedError.
+            UsageError: the name is no text.
         """
-        with closing(Follower(self._client.port, self._service)) as follower:
-            while True:
-                yield from run_blocking(follower.next(None))
+        super().__init__(client, service, timeout)
 
-    def _loaded(self) -> None:
-        self._ready.set()
+    def changes(self) -> Iterator[Change]:
+        """Everybody who is there as JOINED, then every change.
+
+        In an open view `instances` shows a change at the latest when this yields it, and the iteration ends with the
+        view. Without one it goes on for ever. Who looks rarely sees what changed since the last look, and nothing of
+        what came and went in between.
+
+        Raises:
+            RequestRefused: the service may not be read.
+            ClosedError: the client was closed.
+        """
+        following = self._following
+        if following is None:
+            with closing(Follower(self._client.port, self._service)) as follower:
+                while True:
+                    yield from run_blocking(follower.next(None))
+        news = threading.Event()
+        forget = following.listen(news.set)
+        try:
+            looked = NOBODY
+            while not following.closed:
+                news.clear()
+                following.check()
+                before, looked = looked, following.roster.seen
+                yield from differences(before, looked)
+                news.wait()
+        finally:
+            forget()
 
     def __enter__(self) -> Self:
-        limit = call_deadline(self._client.port, self._timeout)
-        self._start()
-        if not self._ready.wait(None if limit is None else max(0.0, limit - self._client.port.now())):
+        left = self._left()
+        following = self._start()
+        try:
+            news = threading.Event()
+            forget = following.listen(news.set)
+            # Asked once more after listening: it may have been told in between.
+            if not following.loaded and following.failure is None and not news.wait(left):
+                raise self._late()
+            forget()
+            following.check()
+        except BaseException:
             self.close()
-            raise CallTimeout(f"the instances of {self._service!r} could not be read in time")
-        self._check_loaded()
+            raise
         return self
 
     def __exit__(
@@ -267,7 +373,7 @@ class View(_ViewBase):
 
     def close(self) -> None:
         """Stop following. Again is harmless."""
-        running, self._running = self._running, None
+        running = self._stop()
         if running is not None:
             running.stop()
 
@@ -276,34 +382,47 @@ class AsyncView(_ViewBase):
     """The instances of a service on asyncio; see `View`."""
 
     def __init__(self, client: HasPrograms, service: str, timeout: Timeout = DEFAULT) -> None:
-        super().__init__(client, service)
-        self._timeout = timeout
-        self._ready = asyncio.Event()
+        """Describe it; see `View`."""
+        super().__init__(client, service, timeout)
 
     async def changes(self) -> AsyncIterator[Change]:
-        """Everybody who is there as JOINED, then every change, for ever; see `View.changes`."""
-        with closing(Follower(self._client.port, self._service)) as follower:
-            while True:
-                for change in await follower.next(None):
+        """Everybody who is there as JOINED, then every change; see `View.changes`."""
+        following = self._following
+        if following is None:
+            with closing(Follower(self._client.port, self._service)) as follower:
+                while True:
+                    for change in await follower.next(None):
+                        yield change
+        news = asyncio.Event()
+        forget = following.listen(news.set)
+        try:
+            looked = NOBODY
+            while not following.closed:
+                news.clear()
+                following.check()
+                before, looked = looked, following.roster.seen
+                for change in differences(before, looked):
                     yield change
-
-    def _loaded(self) -> None:
-        self._ready.set()
+                await news.wait()
+        finally:
+            forget()
 
     async def __aenter__(self) -> Self:
-        limit = call_deadline(self._client.port, self._timeout)
-        self._start()
+        left = self._left()
+        following = self._start()
         try:
-            await asyncio.wait_for(
-                self._ready.wait(), None if limit is None else max(0.0, limit - self._client.port.now())
-            )
-        except TimeoutError:
-            await self.close()
-            raise CallTimeout(f"the instances of {self._service!r} could not be read in time") from None
+            news = asyncio.Event()
+            forget = following.listen(news.set)
+            if not following.loaded and following.failure is None:
+                try:
+                    await asyncio.wait_for(news.wait(), left)
+                except TimeoutError:
+                    raise self._late() from None
+            forget()
+            following.check()
         except BaseException:
             await self.close()
             raise
-        self._check_loaded()
         return self
 
     async def __aexit__(
@@ -313,17 +432,21 @@ class AsyncView(_ViewBase):
 
     async def close(self) -> None:
         """Stop following; see `View.close`."""
-        running, self._running = self._running, None
+        running = self._stop()
         if running is not None:
             await running.stop()
 
 
-async def present(port: Port, service: str, timeout: Timeout) -> tuple[Instance, ...]:
+async def present(client: HasPrograms, service: str, timeout: Timeout) -> tuple[Instance, ...]:
     """Program: who is registered for a service now, for all services if it is empty; oldest first.
 
     Raises:
         CallTimeout, Unavailable, RequestRefused, HistoryLost, ClosedError.
     """
-    with closing(Follower(port, service)) as follower:
-        await follower.read(call_deadline(port, timeout))
+    with closing(Follower(client.port, service)) as follower:
+        await follower.read(_deadline(client, timeout))
         return follower.roster.instances
+
+
+def _deadline(client: HasPrograms, timeout: Timeout) -> float | None:
+    return call_deadline(client.port, client.timeout if isinstance(timeout, Default) else timeout)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-from coord.errors import CallTimeout, Compacted, Unavailable
+from coord.errors import CallTimeout, Compacted, CoordError, HistoryLost, Unavailable
 from coord.keys import prefix_end
 from coord.model import Event, EventKind, KeyValue
 from coord.ops import Get
@@ -16,6 +17,7 @@ from coord.recipes.instance import Instance, parse_instance, service_prefix
 
 logger = logging.getLogger("coord.registry")
 
+ATTEMPT_SECONDS = 5.0  # for one reading, so that a program that follows for ever can be stopped in between
 PAUSE_SECONDS = 0.5  # between attempts while the server cannot be reached
 
 
@@ -34,7 +36,7 @@ class Change:
     Attributes:
         kind: JOINED, UPDATED or LEFT.
         instance: the instance after the change; as it was last seen if it left.
-        revision: revision of the store that made the change.
+        revision: revision of the store at which it was seen.
     """
 
     kind: ChangeKind
@@ -42,53 +44,60 @@ class Change:
     revision: int
 
 
+class Seen(NamedTuple):
+    """Everybody by key, exactly as stored at `revision`; never changed."""
+
+    known: Mapping[bytes, Instance]
+    revision: int
+
+
+NOBODY: Final = Seen({}, 0)
+
+
 class Roster:
-    """The instances of a service, as the events say. Knows no port."""
+    """The instances of a service, as the events say. Knows no port.
+
+    One program changes it, any thread may look: what was seen is replaced as a whole.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Instance] = {}
+        self._seen = NOBODY
+        self._sorted: tuple[Seen, tuple[Instance, ...]] = (self._seen, ())
         self._refused: set[bytes] = set()  # keys that hold no instance, reported once each
+
+    @property
+    def seen(self) -> Seen:
+        """The newest state."""
+        return self._seen
 
     @property
     def instances(self) -> tuple[Instance, ...]:
         """Everybody, oldest first."""
-        return tuple(sorted(self._known.values(), key=lambda each: (each.revision, each.id)))
+        seen = self._seen
+        if self._sorted[0] is not seen:
+            self._sorted = (seen, tuple(sorted(seen.known.values(), key=_age)))
+        return self._sorted[1]
 
     def replace(self, items: Iterable[KeyValue], revision: int) -> list[Change]:
         """The whole state at `revision`; returns what changed against what was known."""
-        found = {item.key: instance for item in items if (instance := self._parse(item)) is not None}
-        changes = [
-            Change(ChangeKind.LEFT, instance, revision) for key, instance in self._known.items() if key not in found
-        ]
-        for key, instance in found.items():
-            changes += self._put(key, instance, revision)
-        self._known = found
-        return changes
+        return self._becomes(
+            {item.key: instance for item in items if (instance := self._parse(item)) is not None}, revision
+        )
 
     def apply(self, events: Iterable[Event], revision: int) -> list[Change]:
         """One revision's events; returns what changed."""
-        changes: list[Change] = []
+        known = dict(self._seen.known)
         for event in events:
-            key = event.item.key
-            if event.kind is EventKind.PUT:
-                instance = self._parse(event.item)
-                if instance is not None:
-                    changes += self._put(key, instance, revision)
-                    self._known[key] = instance
-                    continue
-            gone = self._known.pop(key, None)
-            if gone is not None:
-                changes.append(Change(ChangeKind.LEFT, gone, revision))
-        return changes
+            instance = self._parse(event.item) if event.kind is EventKind.PUT else None
+            if instance is None:
+                known.pop(event.item.key, None)
+            else:
+                known[event.item.key] = instance
+        return self._becomes(known, revision)
 
-    def _put(self, key: bytes, instance: Instance, revision: int) -> list[Change]:
-        before = self._known.get(key)
-        if before is None:
-            return [Change(ChangeKind.JOINED, instance, revision)]
-        # Registered again under a new lease after a loss: the key is new, the instance is the same.
-        if _said(before) == _said(instance):
-            return []
-        return [Change(ChangeKind.UPDATED, instance, revision)]
+    def _becomes(self, known: Mapping[bytes, Instance], revision: int) -> list[Change]:
+        before, self._seen = self._seen, Seen(known, revision)
+        return differences(before, self._seen)
 
     def _parse(self, item: KeyValue) -> Instance | None:
         instance = parse_instance(item)
@@ -96,6 +105,23 @@ class Roster:
             self._refused.add(item.key)
             logger.warning("key %r lies among the registered instances but is none; coord ignores it", item.key)
         return instance
+
+
+def differences(before: Seen, after: Seen) -> list[Change]:
+    """What changed from one state to another: who left, then who joined or says something else, oldest first."""
+    left = [instance for key, instance in before.known.items() if key not in after.known]
+    changes = [Change(ChangeKind.LEFT, instance, after.revision) for instance in sorted(left, key=_age)]
+    # Registered again under a new lease after a loss, the key is new and the instance is the same: no change.
+    fresh = [
+        Change(ChangeKind.JOINED if known is None else ChangeKind.UPDATED, instance, after.revision)
+        for key, instance in after.known.items()
+        if (known := before.known.get(key)) is not instance and (known is None or _said(known) != _said(instance))
+    ]
+    return changes + sorted(fresh, key=lambda change: _age(change.instance))
+
+
+def _age(instance: Instance) -> tuple[int, str, str]:
+    return (instance.revision, instance.service, instance.id)
 
 
 def _said(instance: Instance) -> tuple[object, ...]:
@@ -110,6 +136,7 @@ class Follower:
         self._start = service_prefix(service)
         self._end = prefix_end(self._start)
         self._watch: Watching | None = None
+        self._began = False  # the first state was told
         self.roster = Roster()
 
     async def read(self, deadline: float | None) -> list[Change]:
@@ -127,40 +154,48 @@ class Follower:
     async def next(self, deadline: float | None) -> list[Change]:
         """Wait for the next changes; the first call returns everybody who is there as JOINED, which may be nobody.
 
-        What was compacted away is made good by reading again: the difference is what is returned.
+        What was compacted away, and a cluster that was restored from a backup, are made good by reading again: the
+        difference is what is returned.
 
         Raises:
             CallTimeout: the deadline passed.
-            RequestRefused, HistoryLost, ClosedError.
+            RequestRefused: the service may not be read.
+            ClosedError: the client was closed.
         """
         while True:
-            first = self._watch is None
             try:
                 changes = await self._step(deadline)
-            except Unavailable:
+            except (Unavailable, CallTimeout) as trouble:
                 # Without a deadline there is nobody to tell, and the state may come back at any time.
-                await self._pause(deadline)
-                continue
-            if changes or first:
-                return changes
+                await self._pause(deadline, trouble)
+            except HistoryLost as lost:
+                logger.warning("reading the registered instances anew: %s", lost)
+                self.close()
+                await self._pause(deadline, lost)
+            else:
+                if changes or not self._began:
+                    self._began = True
+                    return changes
 
     async def _step(self, deadline: float | None) -> list[Change]:
         if self._watch is None:
-            return await self.read(deadline)
+            attempt = self._port.now() + ATTEMPT_SECONDS
+            return await self.read(attempt if deadline is None else min(attempt, deadline))
         try:
             batch = await self._watch.next(deadline=deadline)
         except Compacted:
-            return await self.read(deadline)
+            self.close()
+            return []
         return self.roster.apply(batch.events, batch.revision)
 
-    async def _pause(self, deadline: float | None) -> None:
+    async def _pause(self, deadline: float | None, trouble: CoordError) -> None:
         until = self._port.now() + PAUSE_SECONDS
         if deadline is not None and until >= deadline:
-            raise CallTimeout("no change was seen in time")
+            raise CallTimeout("no change was seen in time") from trouble
         await self._port.sleep(until=until)
 
     def close(self) -> None:
         """Stop following."""
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from coord.client.duties import Backoff, Commit, Duty
-from coord.client.session import REPORT_SLACK, SERVER_REQUEST_TIMEOUT, Session, Shared
+from coord.client.session import SERVER_REQUEST_TIMEOUT, Session, Shared
 from coord.errors import (
     CallTimeout,
     ClosedError,
@@ -53,7 +53,11 @@ class Declaration:
         self._version = 1  # counts values wanted
         self._stored = 0  # the version known to be in the store under `session`
         self._error: CoordError | None = None
+        self._under_way: Duty | None = None  # one at a time: two that overtake each other would leave the older value
         self._late_until = -_FOREVER  # a put without an answer may still arrive until then
+        self._deleted_until = -_FOREVER  # … and a deletion
+        self._successor: Declaration | None = None  # declared while this one was leaving
+        self._blocked_by: Declaration | None = None  # whose successor it is
         self._due = -_FOREVER
         self._listeners: dict[object, Callable[[], None]] = {}
         self._backoff = Backoff(first=0.1, limit=2.0)
@@ -124,6 +128,19 @@ class Declaration:
             and (self.session is None or self.session.state is LeaseState.LOST)
         )
 
+    def precede(self, successor: Declaration) -> None:
+        """The key was declared anew while this one leaves: it is the successor's when nothing is under way any more."""
+        self._successor = successor
+        successor._blocked_by = self
+        if self._under_way is None:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._successor is not None:
+            self._successor._blocked_by = None
+            self._successor._late_until = max(self._late_until, self._deleted_until)
+            self.end(ClosedError("the declaration was withdrawn"))
+
     def adopt(self, session: Session) -> None:
         """Keep the key under this live session from now on."""
         self.session = session
@@ -138,15 +155,16 @@ class Declaration:
 
     def wake_at(self) -> float:
         """When `poll` has something to do; infinity for never."""
+        if self._under_way is not None or self._blocked_by is not None:
+            return _FOREVER
         if self.stage is Stage.LEAVING:
             return self._due
         if self.stage is Stage.ENDED or self._error is not None or self.session is None:
             return _FOREVER
-        return self._due if self._stored != self._version else self._confirm_at
-
-    @property
-    def _confirm_at(self) -> float:
-        return self._late_until if self._late_until > -_FOREVER else _FOREVER
+        if self._stored != self._version:
+            return self._due
+        # Stored, but what came late may have replaced it: it is put once more when nothing can come any more.
+        return max(self._late_until, self._due) if self._late_until > -_FOREVER else _FOREVER
 
     def poll(self, now: float, duties: list[Duty]) -> None:
         """Add the put or the deletion that is due."""
@@ -157,32 +175,39 @@ class Declaration:
             self.end(ClosedError("the declaration was withdrawn"))
             return
         deadline = now + PUT_DEADLINE
-        self._due = deadline + REPORT_SLACK
         if self.stage is Stage.LEAVING:
-            duties.append(Commit(self, now, deadline, _deletion(self.key, session.lease)))
-            return
-        if now >= self._late_until:
-            self._late_until = -_FOREVER
-        put = Put(self.key, self._value, session.lease)
-        duties.append(_Putting(self, now, deadline, Txn(then=(put,)), self._version))
+            self._under_way = Commit(self, now, deadline, _deletion(self.key, session.lease))
+        else:
+            put = Put(self.key, self._value, session.lease)
+            self._under_way = _Putting(self, now, deadline, Txn(then=(put,)), self._version)
+        duties.append(self._under_way)
 
     def done(self, duty: Duty, result: object, error: CoordError | None, now: float) -> None:
         """Take the answer of a put or a deletion."""
-        if isinstance(duty, _Putting):
+        self._under_way = None
+        if isinstance(error, (OutcomeUnknown, CallTimeout)):
+            # It may arrive later than what follows it, which must then be made good once more.
+            last = duty.deadline + SERVER_REQUEST_TIMEOUT
+            if isinstance(duty, _Putting):
+                self._late_until = max(self._late_until, last)
+            else:
+                self._deleted_until = max(self._deleted_until, last)
+        if self._successor is not None:
+            self._hand_over()
+        elif isinstance(duty, _Putting):
             self._put_done(duty, error, now)
         elif self.stage is Stage.LEAVING:
             self._delete_done(duty, error, now)
 
     def _put_done(self, duty: _Putting, error: CoordError | None, now: float) -> None:
-        if isinstance(error, (OutcomeUnknown, CallTimeout)):
-            # It may arrive later than a newer value or the deletion, and must then be made good once more.
-            self._late_until = max(self._late_until, duty.deadline + SERVER_REQUEST_TIMEOUT)
         if self.stage is not Stage.KEPT or self.session is None or not self._same_lease(duty):
             return
         if error is None:
             self._backoff.reset()
             self._stored = max(self._stored, duty.version)
             self._due = -_FOREVER
+            if duty.sent >= self._late_until:
+                self._late_until = -_FOREVER
         elif isinstance(error, LeaseNotFound):
             self.session.vanished(now)
         elif _for_good(error):
@@ -196,9 +221,9 @@ class Declaration:
         return isinstance(op, Put) and self.session is not None and op.lease == self.session.lease
 
     def _delete_done(self, duty: Duty, error: CoordError | None, now: float) -> None:
-        if error is not None:
+        if error is not None and not _for_good(error):
             self._due = now + self._backoff.next()
-        elif duty.sent < self._late_until:
+        elif error is None and duty.sent < self._late_until:
             self._due = self._late_until
         else:
             self.end(ClosedError("the declaration was withdrawn"))

@@ -27,7 +27,7 @@ from coord.client.declaring import Declaration, Stage
 from coord.client.duties import Duty
 from coord.client.ledger import Ledger, Ticket
 from coord.client.session import Phase, Session, Shared
-from coord.errors import ClosedError, CoordError
+from coord.errors import ClosedError, CoordError, UsageError
 from coord.model import LeaseState
 
 logger = logging.getLogger("coord.keeper")
@@ -203,11 +203,18 @@ class Keeper:
         """Keep `key` = `value` in place under a lease of `ttl` seconds until it is withdrawn.
 
         Raises:
+            UsageError: it is kept already.
             ClosedError: the keeper was closed.
         """
         with self._shared.lock:
             self._check_open()
             declaration = Declaration(self._shared, key, value, ttl)
+            for other in self._declarations:
+                if other.key == key and other.stage is Stage.KEPT:
+                    raise UsageError(f"this client keeps {key!r} in place already")
+            for other in self._declarations:
+                if other.key == key and other.stage is Stage.LEAVING:
+                    other.precede(declaration)
             self._declarations.append(declaration)
             self._shared.wake()
             return declaration

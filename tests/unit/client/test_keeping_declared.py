@@ -15,6 +15,7 @@ from coord.errors import (
     PermissionDenied,
     SpaceExceeded,
     Unavailable,
+    UsageError,
 )
 from coord.model import LeaseGrant
 from coord.ops import Attribute, Delete, Put
@@ -239,3 +240,90 @@ def test_closing_ends_declarations_and_revokes() -> None:
     assert drive.keeper.closed
     with pytest.raises(ClosedError):
         drive.keeper.declare(b"k", b"1", 10)
+
+
+def test_one_request_at_a_time_so_that_none_overtakes_another() -> None:
+    drive = Drive()
+    declaration = drive.keeper.declare(b"k", b"old", 10)
+    grant(drive)
+    first, _ = put_of(drive)
+    declaration.update(b"new")
+    assert not drive.poll(), "both under way, the older one might be applied last"
+    drive.answer(first, DONE)
+    second, put = put_of(drive)
+    assert put.value == b"new"
+    declaration.withdraw()
+    assert not drive.poll(), "the put might be applied after the deletion"
+    drive.answer(second, DONE)
+    drive.answer(drive.take(Commit), DONE)
+    assert declaration.stage is Stage.ENDED
+
+
+def test_a_confirmation_that_fails_is_repeated() -> None:
+    drive = Drive()
+    declaration = drive.keeper.declare(b"k", b"old", 60)
+    grant(drive)
+    lost, _ = put_of(drive)
+    drive.answer(lost, error=OutcomeUnknown("lost"))
+    drive.clock.advance(1)
+    drive.answer(put_of(drive)[0], DONE)
+    drive.clock.move_to(lost.deadline + SERVER_REQUEST_TIMEOUT)
+    drive.answer(put_of(drive)[0], error=Unavailable("down"))
+    assert declaration.lease is not None
+    drive.clock.advance(1)
+    drive.answer(put_of(drive)[0], DONE)
+    drive.clock.advance(1)
+    assert not drive.poll()
+
+
+def test_a_key_is_kept_once() -> None:
+    drive = Drive()
+    declaration = settled(drive)
+    with pytest.raises(UsageError, match="already"):
+        drive.keeper.declare(b"k", b"2", 10)
+    declaration.withdraw()
+    drive.answer(drive.take(Commit), DONE)
+    drive.keeper.declare(b"k", b"2", 10)
+    assert put_of(drive)[1].value == b"2"
+
+
+def test_a_key_declared_anew_is_not_deleted_by_the_one_before() -> None:
+    drive = Drive()
+    settled(drive).withdraw()
+    deletion = drive.take(Commit)
+    fresh = drive.keeper.declare(b"k", b"2", 60)
+    grant(drive)
+    assert not drive.poll(), "the deletion under way might be applied after the put"
+    drive.answer(deletion, error=OutcomeUnknown("lost"))
+    commit, put = put_of(drive)
+    assert put.value == b"2"
+    drive.answer(commit, DONE)
+    assert fresh.lease is not None
+    last = deletion.deadline + SERVER_REQUEST_TIMEOUT
+    puts: list[Put] = []
+    while drive.clock.now() < last + 2:
+        for duty in drive.poll():
+            drive.duties.remove(duty)
+            if isinstance(duty, Commit):
+                op: Any = duty.request.then[0]
+                assert isinstance(op, Put), "the one before has nothing to delete any more"
+                assert duty.sent >= last
+                puts.append(op)
+            drive.answer(duty, DONE if isinstance(duty, Commit) else 10)
+        drive.clock.advance(1)
+    assert [put.value for put in puts] == [b"2"], "the lost deletion may have come late"
+
+
+def test_a_key_declared_anew_before_its_deletion_was_sent_is_put_over() -> None:
+    drive = Drive()
+    settled(drive).withdraw()
+    drive.keeper.declare(b"k", b"2", 10)
+    assert put_of(drive)[1].value == b"2"
+
+
+def test_a_deletion_that_is_refused_for_good_is_not_repeated() -> None:
+    drive = Drive()
+    declaration = settled(drive)
+    declaration.withdraw()
+    drive.answer(drive.take(Commit), error=PermissionDenied("no", code=7, text="no"))
+    assert declaration.stage is Stage.ENDED
