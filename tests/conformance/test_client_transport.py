@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -56,19 +57,18 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="session")
 def secure_server(server_kind: str, authority: Authority) -> Iterator[ServerProcess]:
     """Asks clients for a certificate."""
-    port = Port()
-    cert, key = authority.server
-    flags = [f"--cert-file={cert}", f"--key-file={key}", "--client-cert-auth", f"--trusted-ca-file={authority.ca}"]
-    url = f"https://127.0.0.1:{port.number}"
-    with make_server(server_kind, flags=flags, client_url=url, probe=False) as server:
-        server.start()
-        own_cert, own_key = authority.client
-        with face("blocking", url, tls=Tls(ca=authority.ca, cert=own_cert, key=own_key), timeout=1) as f:
-            while not answers(f):
-                if not server.running:
-                    pytest.skip(f"{server_kind} has no TLS")
-        yield server
-    port.close()
+    with closing(Port()) as port:
+        cert, key = authority.server
+        flags = [f"--cert-file={cert}", f"--key-file={key}", "--client-cert-auth", f"--trusted-ca-file={authority.ca}"]
+        url = f"https://127.0.0.1:{port.number}"
+        with make_server(server_kind, flags=flags, client_url=url, probe=False) as server:
+            server.start()
+            own_cert, own_key = authority.client
+            with face("blocking", url, tls=Tls(ca=authority.ca, cert=own_cert, key=own_key), timeout=1) as f:
+                while not answers(f):
+                    if not server.running:
+                        pytest.skip(f"{server_kind} has no TLS")
+            yield server
 
 
 def answers(f: Face) -> bool:
