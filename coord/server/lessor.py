@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from heapq import heapify, heappop, heappush
 from typing import Final
+
+from sortedcontainers import SortedList
 
 from coord.server.invariant import invariant
 from coord.server.mvcc.records import read_varint, varint
@@ -45,7 +46,7 @@ class Lease:
         self.remaining = remaining  # seconds left at the last checkpoint, 0 for all of `ttl`
         self.keys: set[bytes] = set()
         self.expiry = math.inf  # instant on the lessor's own time; never while this member does not lead
-        self.queued = math.inf  # of its one valid entry in the heap; <= expiry unless a revocation is on its way
+        self.queued = math.inf  # of its one entry in the queue; <= expiry unless a revocation is on its way
 
 
 class Lessor:
@@ -56,7 +57,7 @@ class Lessor:
         self._min_ttl = min_ttl
         self._leases: dict[int, Lease] = {}
         self._of_key: dict[bytes, int] = {}  # attached key -> lease; mirrors Lease.keys
-        self._heap: list[tuple[float, int]] = []  # (queued, id); entries that a lease no longer names are skipped
+        self._queue: SortedList = SortedList()  # (queued, id) of the leases that can run out, one for each
         self._revoking: set[int] = set()  # handed out by `due` and not yet gone
         self._shift = 0.0  # seconds that did not count because the process stood still
         self._primary = False
@@ -96,6 +97,7 @@ class Lessor:
         lease = self._leases.pop(lease_id)
         invariant(not lease.keys, "a lease was forgotten with keys attached", lease=lease_id)
         self._revoking.discard(lease_id)
+        self._unqueue(lease)
         self._backend.delete(Bucket.LEASE, _stored_id(lease_id))
 
     def attach(self, lease_id: int, key: bytes) -> None:
@@ -155,38 +157,37 @@ class Lessor:
     def renew(self, lease_id: int, now: float) -> int:
         """Give a lease its full time again; returns its TTL, 0 if it does not exist or has run out.
 
-        A lease that has run out stays so even while its revocation is on its way: its holder may have been told.
+        A lease that has run out stays so while its revocation is on its way, also if a pause is made up for meanwhile:
+        its keys are about to go, so nobody may be told that it lives.
         """
         invariant(self._primary, "a lease was renewed on a member that does not decide about it", lease=lease_id)
         lease = self._leases.get(lease_id)
         now -= self._shift
-        if lease is None or lease.expiry <= now:
+        if lease is None or lease_id in self._revoking or lease.expiry <= now:
             return 0
         lease.remaining = 0
-        lease.expiry = now + lease.ttl  # its entry in the heap is early now; `due` moves it when it comes up
+        lease.expiry = now + lease.ttl  # its entry in the queue is early now; `due` moves it when it comes up
         return lease.ttl
 
     def due(self, now: float, limit: int = 500) -> list[int]:
         """Leases to revoke through the log, those that ran out first; each is handed out again after 3 s."""
         now -= self._shift
-        heap, leases = self._heap, self._leases
+        queue, leases = self._queue, self._leases
         out: list[int] = []
-        while heap and heap[0][0] <= now and len(out) < limit:
-            queued, lease_id = heappop(heap)
-            lease = leases.get(lease_id)
-            if lease is None or lease.queued != queued:
-                continue
-            if lease.expiry > now:
-                self._queue(lease, lease.expiry)
+        while queue and queue[0][0] <= now and len(out) < limit:
+            lease_id = queue[0][1]
+            lease = leases[lease_id]
+            if lease.expiry > now and lease_id not in self._revoking:
+                self._enqueue(lease, lease.expiry)
                 continue
             out.append(lease_id)
             self._revoking.add(lease_id)
-            self._queue(lease, now + RETRY_SECONDS)
+            self._enqueue(lease, now + RETRY_SECONDS)
         return out
 
     def next_due(self) -> float | None:
         """The instant before which `due` has nothing to hand out; None if nothing expires."""
-        return self._heap[0][0] + self._shift if self._heap else None
+        return self._queue[0][0] + self._shift if self._queue else None
 
     def lengthen_all(self, pause: float) -> None:
         """Time that the process spent stopped counts for no lease: holders could not renew while it lasted."""
@@ -224,6 +225,8 @@ class Lessor:
     def remaining(self, lease_id: int, now: float) -> float:
         """Seconds until a lease runs out; its TTL on a member that does not decide about it."""
         lease = self._leases[lease_id]
+        if lease_id in self._revoking:
+            return 0.0
         if not math.isfinite(lease.expiry):
             return float(lease.ttl)
         return max(0.0, lease.expiry - (now - self._shift))
@@ -231,7 +234,7 @@ class Lessor:
     def is_expired(self, lease_id: int, now: float) -> bool:
         """True for a lease that exists but has run out: its revocation is due or on its way."""
         lease = self._leases.get(lease_id)
-        return lease is not None and lease.expiry <= now - self._shift
+        return lease is not None and (lease_id in self._revoking or lease.expiry <= now - self._shift)
 
     @property
     def revoking(self) -> int:
@@ -264,17 +267,24 @@ class Lessor:
 
     def _expire_at(self, lease: Lease, instant: float) -> None:
         lease.expiry = instant
-        self._queue(lease, instant)
+        self._enqueue(lease, instant)
 
-    def _queue(self, lease: Lease, instant: float) -> None:
+    def _enqueue(self, lease: Lease, instant: float) -> None:
+        self._unqueue(lease)
         lease.queued = instant
-        heappush(self._heap, (instant, lease.id))
+        self._queue.add((instant, lease.id))
+
+    def _unqueue(self, lease: Lease) -> None:
+        """Entries of leases that are gone must not wait for their time: for a long lease that is for ever."""
+        if math.isfinite(lease.queued):
+            self._queue.remove((lease.queued, lease.id))
 
     def _requeue(self) -> None:
         for lease in self._leases.values():
             lease.queued = lease.expiry
-        self._heap = [(lease.queued, lease.id) for lease in self._leases.values() if math.isfinite(lease.queued)]
-        heapify(self._heap)
+        self._queue = SortedList(
+            (lease.queued, lease.id) for lease in self._leases.values() if math.isfinite(lease.queued)
+        )
 
     def _spread(self) -> None:
         """Move expiries that fall together apart, so that a new leader is not asked to revoke everything in one second.
@@ -309,11 +319,12 @@ class Lessor:
         attached = {key: lease.id for lease in self._leases.values() for key in lease.keys}
         invariant(attached == self._of_key, "keys of leases differ from leases of keys")
         invariant(all(lease_id in self._leases for lease_id in self._revoking), "revoking a lease that is gone")
-        queued = set(self._heap)
+        queued = {(lease.queued, lease.id) for lease in self._leases.values() if math.isfinite(lease.queued)}
+        invariant(set(self._queue) == queued and len(self._queue) == len(queued), "the queue differs from the leases")
         for lease in self._leases.values():
             invariant(lease.ttl >= self._min_ttl or not lease.ttl, "a TTL below the minimum", lease=lease.id)
             if math.isfinite(lease.expiry):
-                invariant((lease.queued, lease.id) in queued, "a lease that nobody will find due", lease=lease.id)
+                invariant(math.isfinite(lease.queued), "a lease that nobody will find due", lease=lease.id)
 
 
 def _stored_id(lease_id: int) -> bytes:
