@@ -117,7 +117,7 @@ def test_scan_shows_one_revision(endpoint: str, prefix: bytes) -> None:
     with BlockingClient(endpoint, namespace=prefix) as client:
         for number in range(10):
             client.put(f"s/{number}", "old")
-        seen = []
+        seen: list[tuple[str, str]] = []
         for item in client.scan("s/", page=3):
             client.put(f"s/{9 - len(seen)}", "new")
             client.put(f"s/{len(seen)}b", "new")

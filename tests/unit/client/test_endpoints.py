@@ -19,7 +19,7 @@ def made(*endpoints: Endpoint, seed: int = 0) -> Endpoints:
 
 
 def test_first_choice_is_random_and_stays() -> None:
-    firsts = Counter()
+    firsts: Counter[object] = Counter()
     for seed in range(60):
         known = made(seed=seed)
         first = known.choose(0.0)
