@@ -90,7 +90,11 @@ class StateMachine:
         handler = self._handlers.get(kind, _unknown)
         if self.alarms:
             self.alarms.check(kind, envelope)
-        return handler(getattr(envelope, kind, kind))
+        try:
+            return handler(getattr(envelope, kind, kind))
+        except Refused:
+            invariant(not self.store.changed, "a command was refused after it had written", kind=kind)
+            raise
 
     def _put(self, request: pb.PutRequest) -> pb.PutResponse:
         writer = self._writer

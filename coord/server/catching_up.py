@@ -19,6 +19,7 @@ class CatchUp:
         self._hub = hub
         self._fatal = fatal
         self._planned = False
+        self._stopped = False
         hub.on_work = self._plan
 
     def look(self) -> None:
@@ -26,13 +27,19 @@ class CatchUp:
         if self._hub.lagging:
             self._plan()
 
+    def stop(self) -> None:
+        """Read nothing any more."""
+        self._stopped = True
+
     def _plan(self) -> None:
-        if not self._planned:
+        if not self._planned and not self._stopped:
             self._planned = True
             self._loop.call_soon(self._slice)
 
     def _slice(self) -> None:
         self._planned = False
+        if self._stopped:
+            return
         until = time.monotonic() + SLICE_SECONDS
         try:
             more = self._hub.catch_up()

@@ -80,6 +80,7 @@ class Flusher:
         self._no_space = no_space
         self._fatal = fatal
         self._running = False
+        self._halted = False
         self._full = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -99,7 +100,7 @@ class Flusher:
 
     def flush(self) -> None:
         """Begin a flush of all that is sealed, unless one runs or nothing waits."""
-        if self._running:
+        if self._running or self._halted:
             return
         job = self._backend.begin_flush()
         if job is None:
@@ -112,6 +113,12 @@ class Flusher:
     def _flushed(self, job: FlushJob, error: BaseException | None, started: float) -> None:
         self._running = False
         self._idle.set()
+        try:
+            self._take_in(job, error, started)
+        except Exception as failure:  # noqa: BLE001 - the loop would log it, and nothing would ever be flushed again
+            self._fatal(failure)
+
+    def _take_in(self, job: FlushJob, error: BaseException | None, started: float) -> None:
         if isinstance(error, BackendFull):
             # Nothing is lost: the effects are in the log and in memory. The next tick tries the same flush again.
             if not self._full:
@@ -136,6 +143,11 @@ class Flusher:
             self._marked = index
             self._figures.snapshots += 1
             self._journal.mark(SnapshotMark(index, term, self._voters))
+
+    def halt(self) -> None:
+        """Begin no flush any more: what was written since the last may be half of an entry."""
+        self._halted = True
+        self._timer.stop()
 
     async def stop(self, healthy: bool) -> None:
         """Flush a last time (only if `healthy`) and end the worker."""

@@ -81,6 +81,9 @@ class Member:
         replica.scrubbed = self._scrubber.scrubbed
         replica.after_apply.append(self._scrubber.check)
         watching = CatchUp(loop, state.watch_hub, replica.fatal)
+        replica.at_failure += [watching.stop, self._scrubber.stop, self._stop_timers]
+        if disk is not None:
+            replica.at_failure.append(disk.flusher.halt)
         replica.no_space = self.raise_no_space
         self._timers = [
             Periodic(loop, TICK, clock.tick, replica.fatal),
@@ -130,8 +133,7 @@ class Member:
         Raises:
             StorageError: the last flush or write failed; what was acknowledged is in the log.
         """
-        for timer in self._timers:
-            timer.stop()
+        self._stop_timers()
         await self.replica.stop(grace)
         self._scrubber.stop()
         async with contextlib.AsyncExitStack() as closing:
@@ -146,6 +148,10 @@ class Member:
         """Propose this member's NOSPACE alarm if it is not set."""
         if not any(alarm.memberID == self.identity.member_id for alarm in self.state.alarms.get(NOSPACE)):
             self._alarm.raise_once()
+
+    def _stop_timers(self) -> None:
+        for timer in self._timers:
+            timer.stop()
 
     def _upkeep(self) -> None:
         self._journal.keep_up()

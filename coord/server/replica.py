@@ -78,6 +78,8 @@ class Replica:
         lagging: asked before each proposal; True pushes back because the backend cannot keep up.
         over_quota: asked with each proposal's body; True refuses it for lack of space.
         no_space: told of each request that is refused because only reserved disk space is left.
+        at_failure: called first when the replica fails: an entry may be half applied, and whatever writes, flushes or
+            reads beside the log must not see another turn of the loop.
         scrubbed: a pending for the moment when nothing is left of what a compaction at a revision drops.
         applied: index of the entry applied last.
     """
@@ -104,6 +106,7 @@ class Replica:
         self.lagging: Callable[[], bool] = _never
         self.over_quota: Callable[[dict[str, Any]], bool] | None = None
         self.no_space: Callable[[], None] = _nothing
+        self.at_failure: list[Callable[[], None]] = []
         self.scrubbed: Callable[[int], Pending[None]] = _at_once
         self.started = False
         self.applied, self._applied_term = applied
@@ -213,10 +216,12 @@ class Replica:
         Raises:
             Refused: no leader could say so, or the replica stopped.
         """
+        if self._failure is not None:
+            raise self._refusal(STOPPED)
         index = self._consensus.read_now()
         if 0 <= index <= self.applied:
             return None
-        if self._stopping or self._failure is not None:
+        if self._stopping:
             raise self._refusal(STOPPED)
         request_id = self._ids.next()
         if index >= 0:
@@ -378,6 +383,8 @@ class Replica:
             return
         self._failure = error
         self._sweeper.stop()
+        for stop in self.at_failure:
+            stop()
         _log.critical("the server cannot go on and ends; nothing unacknowledged was promised", error=str(error))
         if self._on_fatal is not None:
             self._on_fatal(error)

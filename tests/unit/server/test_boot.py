@@ -15,6 +15,10 @@ from coord.server.boot import BootRefused, Member, check_fit, identity_of, open_
 from coord.server.config import ServerConfig
 from coord.server.consensus import Entry, HardState, SnapshotMark
 from coord.server.identity import Identity, solo_identity
+from coord.server.mvcc.records import record_key
+from coord.server.storage.backend import LmdbBackend
+from coord.server.storage.contract import Bucket
+from coord.server.storage.files import RealFiles
 from coord.server.storage.wal import Metadata, Recovered
 from coord.statuses import Refused
 from coord.wire.rpc_pb2 import (
@@ -164,6 +168,38 @@ def test_a_compaction_is_scrubbed_in_the_background(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="compacted"):
             member.state.range(RangeRequest(key=b"k", revision=revision - 1))
         await member.stop()
+
+    run(check)
+
+
+def test_half_of_an_entry_never_reaches_the_database(tmp_path: Path) -> None:
+    """Apply breaks between two writes, while a compaction is dropped in slices that end with a seal of their own."""
+
+    async def check() -> None:
+        member = await started(config(tmp_path))
+        for text in (b"x", b"y"):
+            await put(member, b"k", text)
+        with member.state.store.pinned(1):  # the compaction waits for a read, slice after slice
+            await member.replica.propose(compaction=CompactionRequest(revision=member.state.revision))
+            await break_between_two_writes(member)
+        await member.stop()
+        backend = LmdbBackend.open(RealFiles(), tmp_path / "data" / "member" / "db")
+        stored = [record_key(record) for _, record in backend.scan(Bucket.KEY)]
+        backend.close()
+        assert b"half" not in stored
+
+    async def break_between_two_writes(member: Member) -> None:
+        def half(_: PutRequest) -> None:
+            member.state.store.put(b"half", b"x", 0)
+            raise RuntimeError("apply is broken")
+
+        member.state._handlers["put"] = half
+        broken = member.replica.propose(put=PutRequest(key=b"k", value=b"v"))
+        with pytest.raises(Refused):
+            await broken
+        assert member.state.store.changed
+        for _ in range(200):
+            await asyncio.sleep(0.001)  # whatever goes on has its turn
 
     run(check)
 

@@ -216,6 +216,23 @@ def test_a_broken_machine_ends_the_replica_and_acknowledges_nothing_more() -> No
     run(check)
 
 
+def test_a_broken_machine_is_read_no_more() -> None:
+    async def check() -> None:
+        bench = Bench()
+        replica = await bench.start()
+        stopped: list[int] = []
+        replica.at_failure.append(lambda: stopped.append(len(bench.fatal)))
+        replica.propose(put=put(b"break"))
+        await turn()
+        bench.journal.sync()
+        assert stopped == [0], "what goes on beside the log is stopped before anything else"
+        assert replica.applied == replica.commit
+        with pytest.raises(Refused):
+            replica.read_barrier()
+
+    run(check)
+
+
 def test_an_unreadable_entry_ends_the_replica() -> None:
     async def check() -> None:
         bench = Bench(unapplied=[Entry(1, 1, 0, Envelope(version=99, put=put(b"x")).SerializeToString())])

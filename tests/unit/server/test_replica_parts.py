@@ -352,6 +352,33 @@ def test_another_failure_of_a_flush_is_the_end() -> None:
     run(check)
 
 
+def test_a_flush_that_cannot_be_taken_in_is_the_end() -> None:
+    async def check() -> None:
+        bench = FlushBench()
+        bench.backend.applied = (20, 1)
+        bench.backend.finish_flush = broken  # type: ignore[method-assign]  # the backend cannot read its new state
+        await bench.flush()
+        assert [str(error) for error in bench.fatal] == ["no reader"]
+        await bench.flusher.stop(healthy=False)
+
+    def broken(_: FakeJob) -> None:
+        raise RuntimeError("no reader")
+
+    run(check)
+
+
+def test_after_a_failure_nothing_is_flushed() -> None:
+    async def check() -> None:
+        bench = FlushBench()
+        bench.backend.applied = (20, 1)
+        bench.flusher.halt()
+        await bench.flush()
+        assert bench.backend.begun == 0
+        await bench.flusher.stop(healthy=False)
+
+    run(check)
+
+
 def test_a_stop_flushes_what_is_left() -> None:
     async def check() -> None:
         bench = FlushBench()
