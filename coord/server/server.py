@@ -143,6 +143,11 @@ class Server:
             await self._grpc.start()
         except OSError as error:
             raise StartError(str(error)) from error
+        except Exception as error:
+            if self.failure is None:
+                raise
+            # What waited for the start was told "stopped", or the first thing that failed; this is why.
+            raise StartError(str(self.failure)) from error
         self._announce()
         self._start_timers(loop)
 

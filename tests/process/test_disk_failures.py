@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +39,24 @@ def test_a_failed_write_of_the_log_ends_the_server_and_acknowledges_nothing(tmp_
     run.check(life)
     # What was written but failed to sync may or may not be there; what was acknowledged must be.
     run.finish()
+
+
+@pytest.mark.parametrize("fault", ["fdatasync:2:EIO", "fdatasync:3:EIO"], ids=["first-entry", "publication"])
+def test_a_log_that_fails_while_the_server_starts_is_said_in_one_line(tmp_path: Path, fault: str) -> None:
+    words = ["--data-dir", str(tmp_path / "data"), "--listen-client-urls", f"unix://{tmp_path}/s"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "coord.server", *words, "--advertise-client-urls", "http://127.0.0.1:2379"],
+        env={**os.environ, "COORD_FILES_FAULT": fault},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    [line] = [line for line in ended.stderr.splitlines() if "failed to start etcd" in line]
+    assert "writing the log" in line
+    assert "injected" in line
 
 
 def test_a_full_disk_under_the_log_refuses_writes_and_raises_the_alarm(tmp_path: Path) -> None:
