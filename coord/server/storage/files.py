@@ -146,6 +146,8 @@ class RealLock:
 
     def release(self) -> None:
         if self._descriptor >= 0:
+            # Closing is not enough: a child forked meanwhile has a copy, and the lock would live as long as the child.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             os.close(self._descriptor)
             self._descriptor = -1
 

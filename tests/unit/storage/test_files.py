@@ -11,7 +11,7 @@ from coord.server.invariant import InvariantBroken
 from coord.server.storage.datadir import DataDir, DataDirLock
 from coord.server.storage.errors import DataDirLocked, FilesMisconfigured
 from coord.server.storage.faults import FDATASYNC, PREALLOCATE, WRITE, Fault, FaultyFiles
-from coord.server.storage.files import IOV_MAX, Files, RealFiles, files_from_environment, write_at
+from coord.server.storage.files import IOV_MAX, Files, RealFiles, RealLock, files_from_environment, write_at
 from coord.server.storage.lossy import PREFIX, LossyFiles
 
 
@@ -23,6 +23,17 @@ def files(request: pytest.FixtureRequest) -> Files:
         "faulty": FaultyFiles(RealFiles(), Fault(WRITE, 1000, errno.EIO)),
     }
     return kinds[request.param]
+
+
+def test_a_released_directory_is_free_although_a_forked_child_lives(tmp_path: Path) -> None:
+    lock = RealFiles().lock(tmp_path / "data.lock")
+    assert isinstance(lock, RealLock)
+    of_the_child = os.dup(lock._descriptor)  # what fork leaves in a child
+    lock.release()
+    again = RealFiles().lock(tmp_path / "data.lock")
+    os.close(of_the_child)
+    assert again is not None
+    again.release()
 
 
 def test_all_files_behave_alike_without_a_crash(files: Files, tmp_path: Path) -> None:
