@@ -24,8 +24,9 @@ class Shape:
         return f"{self.clients}x{self.streams}"
 
 
+WARM = Shape(4, 8, 4_000)
 ONE = Shape(1, 1, 3_000)
-MANY = Shape(16, 64, 60_000)
+MANY = Shape(16, 64, 20_000)
 
 
 def available() -> bool:
