@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,11 +17,14 @@ from tests.servers import KINDS, ServerProcess
 # A restart takes an election timeout, and the shortest lease is 1.5 of them, rounded up to a second.
 QUICK = ("--heartbeat-interval=20", "--election-timeout=200")
 
+WIRE_FIXTURES = {"wire", "compacting", "quick", "fresh", "run"}
+
 
 @pytest.fixture(autouse=True)
 def _remember_server(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
     if "server_kind" in request.fixturenames:
         record_property("server", request.getfixturevalue("server_kind"))
+        record_property("wire", bool(WIRE_FIXTURES.intersection(request.fixturenames)))
 
 
 @pytest.fixture(scope="session")
@@ -138,25 +142,57 @@ def case_of(nodeid: str, server: str) -> str:
     return "-".join([name, *kept])
 
 
+class Tally:
+    """What was asked of which server, out of pytest's reports."""
+
+    def __init__(self, stats: dict[str, list[Any]]) -> None:
+        self.counts: dict[str, Counter[str]] = {}
+        self.cases: set[str] = set()
+        self.wire_cases: set[str] = set()
+        for outcome in ("passed", "failed", "error", "skipped"):
+            for report in stats.get(outcome, ()):
+                if report.nodeid.startswith("tests/conformance/") and (report.when == "call" or outcome != "passed"):
+                    self._add(report, outcome)
+
+    def _add(self, report: Any, outcome: str) -> None:
+        properties = dict(report.user_properties)
+        server = str(properties.get("server", "-"))
+        self.counts.setdefault(server, Counter())[outcome] += 1
+        case = case_of(report.nodeid, server)
+        self.cases.add(case)
+        if properties.get("wire"):
+            self.wire_cases.add(case)
+
+    def missing(self) -> list[str]:
+        """Kinds of servers of which nothing was asked, or nothing passed."""
+        return [kind for kind in KINDS if not self.counts.get(kind, Counter())["passed"]]
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Counts per server, and the table of differences."""
-    counts: dict[str, Counter[str]] = {}
-    cases: set[str] = set()
-    for outcome in ("passed", "failed", "error", "skipped"):
-        for report in terminalreporter.stats.get(outcome, ()):
-            if not report.nodeid.startswith("tests/conformance/") or (report.when != "call" and outcome == "passed"):
-                continue
-            server = dict(report.user_properties).get("server", "-")
-            counts.setdefault(str(server), Counter())[outcome] += 1
-            cases.add(case_of(report.nodeid, str(server)))
-    if not counts:
+    tally = Tally(terminalreporter.stats)
+    if not tally.counts:
         return
+    say = terminalreporter.write_line
     terminalreporter.section("conformance")
-    terminalreporter.write_line(f"{len(cases)} distinct cases")
-    for server, outcomes in sorted(counts.items()):
+    say(f"{len(tally.cases)} distinct cases, {len(tally.wire_cases)} of them directly on the wire")
+    for server, outcomes in sorted(tally.counts.items()):
         shown = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-        terminalreporter.write_line(f"  {server:8} {shown}")
-    terminalreporter.write_line(f"{len(DIFFERENCES)} intended differences (bundled follows the newest etcd):")
+        say(f"  {server:8} {shown}")
+    if os.environ.get("COORD_REQUIRE_REAL_ETCD") == "1" and tally.missing():
+        say(f"FAILED: COORD_REQUIRE_REAL_ETCD=1, but nothing passed on {', '.join(tally.missing())}", red=True)
+    say(f"{len(DIFFERENCES)} intended differences (bundled follows the newest etcd):")
     for each in DIFFERENCES:
         answers = ", ".join(f"{kind} {brief(each.answer(kind))}" for kind in KINDS)
-        terminalreporter.write_line(f"  {each.case}: {answers} ({each.why})")
+        say(f"  {each.case}: {answers} ({each.why})")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where real servers may not be missing, a run that left one out has failed."""
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("COORD_REQUIRE_REAL_ETCD") != "1" or reporter is None or hasattr(session.config, "workerinput"):
+        return
+    tally = Tally(reporter.stats)
+    if tally.counts and tally.missing() and not session.exitstatus:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
