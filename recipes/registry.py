@@ -49,7 +49,7 @@ class HasPrograms(Protocol):
         ...
 
 
-class _RegistrationBase:
+class RegistrationBase:
     """What both faces are: the keeper keeps the key in place, from the moment this object is made."""
 
     def __init__(self, client: HasPrograms, instance: Instance, ttl: Seconds) -> None:
@@ -103,7 +103,7 @@ class _RegistrationBase:
             await self._declared.withdraw()
 
 
-class Registration(_RegistrationBase):
+class Registration(RegistrationBase):
     """A registered instance of blocking code; leaving its block takes it out. It stays if it is only dropped."""
 
     def settle(self, *, timeout: Timeout = DEFAULT) -> Self:
@@ -148,7 +148,7 @@ class Registration(_RegistrationBase):
         self.close()
 
 
-class AsyncRegistration(_RegistrationBase):
+class AsyncRegistration(RegistrationBase):
     """A registered instance of asyncio code: ``async with``, or awaited and closed by hand."""
 
     def __init__(self, client: HasPrograms, instance: Instance, ttl: Seconds, timeout: Timeout) -> None:

@@ -23,8 +23,8 @@ from coord.errors import (
     RequestRefused,
     RequestTooLarge,
 )
-from coord.model import LeaseState
-from coord.ops import Attribute, Compare, Delete, Put, Relation, Txn
+from coord.model import LeaseState, TxnResult
+from coord.ops import Attribute, Compare, Delete, Get, Put, Relation, Txn
 from coord.statuses import INVALID_ARGUMENT
 
 PUT_DEADLINE = 5.0  # seconds for each put or deletion by the keeper
@@ -55,7 +55,7 @@ class Declaration:
         self._error: CoordError | None = None
         self._under_way: Duty | None = None  # one at a time: two that overtake each other would leave the older value
         self._late_until = -_FOREVER  # a put without an answer may still arrive until then
-        self._deleted_until = -_FOREVER  # … and a deletion
+        self._newest = 0  # every put of ours that was answered made this revision or an older one
         self._successor: Declaration | None = None  # declared while this one was leaving
         self._blocked_by: Declaration | None = None  # whose successor it is
         self._due = -_FOREVER
@@ -72,6 +72,11 @@ class Declaration:
         if self._stored != self._version or session is None or session.state is LeaseState.LOST:
             return None
         return session.lease
+
+    @property
+    def disputed(self) -> bool:
+        """True while something that was sent long ago may have replaced it, or may do so yet."""
+        return self._late_until > -_FOREVER
 
     @property
     def error(self) -> CoordError | None:
@@ -138,7 +143,7 @@ class Declaration:
     def _hand_over(self) -> None:
         if self._successor is not None:
             self._successor._blocked_by = None
-            self._successor._late_until = max(self._late_until, self._deleted_until)
+            self._successor._late_until = self._late_until
             self.end(ClosedError("the declaration was withdrawn"))
 
     def adopt(self, session: Session) -> None:
@@ -159,7 +164,8 @@ class Declaration:
             return _FOREVER
         if self.stage is Stage.LEAVING:
             return self._due
-        if self.stage is Stage.ENDED or self._error is not None or self.session is None:
+        # What wants a session is served when there is one; until then the keeper would poll it without a pause.
+        if self.stage is Stage.ENDED or self._error is not None or self.wants_session:
             return _FOREVER
         if self._stored != self._version:
             return self._due
@@ -168,7 +174,7 @@ class Declaration:
 
     def poll(self, now: float, duties: list[Duty]) -> None:
         """Add the put or the deletion that is due."""
-        if now < self.wake_at() or (self.stage is Stage.KEPT and self.wants_session):
+        if now < self.wake_at():
             return
         session = self.session
         if session is None:
@@ -176,7 +182,7 @@ class Declaration:
             return
         deadline = now + PUT_DEADLINE
         if self.stage is Stage.LEAVING:
-            self._under_way = Commit(self, now, deadline, _deletion(self.key, session.lease))
+            self._under_way = Commit(self, now, deadline, _deletion(self.key, session.lease, self._newest))
         else:
             put = Put(self.key, self._value, session.lease)
             self._under_way = _Putting(self, now, deadline, Txn(then=(put,)), self._version)
@@ -185,19 +191,18 @@ class Declaration:
     def done(self, duty: Duty, result: object, error: CoordError | None, now: float) -> None:
         """Take the answer of a put or a deletion."""
         self._under_way = None
-        if isinstance(error, (OutcomeUnknown, CallTimeout)):
-            # It may arrive later than what follows it, which must then be made good once more.
-            last = duty.deadline + SERVER_REQUEST_TIMEOUT
-            if isinstance(duty, _Putting):
-                self._late_until = max(self._late_until, last)
-            else:
-                self._deleted_until = max(self._deleted_until, last)
+        if isinstance(duty, _Putting):
+            if isinstance(error, (OutcomeUnknown, CallTimeout)):
+                # It may arrive later than what follows it, which must then be made good once more.
+                self._late_until = max(self._late_until, duty.deadline + SERVER_REQUEST_TIMEOUT)
+            if isinstance(result, TxnResult):
+                self._newest = max(self._newest, result.header.revision)
         if self._successor is not None:
             self._hand_over()
         elif isinstance(duty, _Putting):
             self._put_done(duty, error, now)
         elif self.stage is Stage.LEAVING:
-            self._delete_done(duty, error, now)
+            self._delete_done(duty, result, error, now)
 
     def _put_done(self, duty: _Putting, error: CoordError | None, now: float) -> None:
         if self.stage is not Stage.KEPT or self.session is None or not self._same_lease(duty):
@@ -220,9 +225,15 @@ class Declaration:
         op = duty.request.then[0]
         return isinstance(op, Put) and self.session is not None and op.lease == self.session.lease
 
-    def _delete_done(self, duty: Duty, error: CoordError | None, now: float) -> None:
+    def _delete_done(self, duty: Duty, result: object, error: CoordError | None, now: float) -> None:
         if error is not None and not _for_good(error):
             self._due = now + self._backoff.next()
+            return
+        found = result.range(0).first if isinstance(result, TxnResult) and not result.succeeded else None
+        if found is not None and self.session is not None and found.lease == self.session.lease:
+            # A put of ours whose answer was lost.
+            self._newest = max(self._newest, found.mod_revision)
+            self._due = -_FOREVER
         elif error is None and duty.sent < self._late_until:
             self._due = self._late_until
         else:
@@ -240,9 +251,15 @@ class _Putting(Commit):
         self.version = version
 
 
-def _deletion(key: bytes, lease: int) -> Txn:
-    # Only our own: another process may have put the same key since, under its own lease.
-    return Txn(compares=(Compare(key, Attribute.LEASE, Relation.EQUAL, lease),), then=(Delete(key),))
+def _deletion(key: bytes, lease: int, newest: int) -> Txn:
+    """Delete what is our own, or tell what is there.
+
+    Another process may have put the same key since, under its own lease; and this client may have declared it anew,
+    under the same lease, before a deletion arrives that was given up: what is newer than `newest` is not meant.
+    """
+    ours = Compare(key, Attribute.LEASE, Relation.EQUAL, lease)
+    meant = Compare(key, Attribute.MOD, Relation.LESS, newest + 1)
+    return Txn(compares=(ours, meant), then=(Delete(key),), otherwise=(Get(key, keys_only=True),))
 
 
 def _for_good(error: CoordError) -> bool:

@@ -219,6 +219,12 @@ class Keeper:
             self._shared.wake()
             return declaration
 
+    @property
+    def declarations(self) -> list[Declaration]:
+        """What is kept in place, or leaving, oldest first (a copy)."""
+        with self._shared.lock:
+            return list(self._declarations)
+
     # -- the shell's thread
 
     def poll(self, now: float) -> list[Duty]:

@@ -16,17 +16,47 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+from coord.testing import simregistry
 from coord.testing.choices import RandomChoices
 from coord.testing.simlock import LockScenario, Shape
-from coord.testing.simworld import Faults
+from coord.testing.simregistry import RegistryScenario
+from coord.testing.simworld import Faults, SimWorld
 
 CHUNK = 250  # schedules for one message between processes
 SHOWN = 5  # failures told in full
 ENOUGH = 20  # failures after which it ends
 
-Build = Callable[[int], LockScenario]
+
+class Scenario(Protocol):
+    """One run that can be made from a seed.
+
+    Attributes:
+        world: what it ran in.
+        entered: what was achieved, one entry each.
+        timeouts: how often somebody gave up waiting.
+    """
+
+    world: SimWorld
+    entered: list[Any]
+    timeouts: int
+
+    @property
+    def left_behind(self) -> list[bytes]:
+        """Keys that must not be there at the end."""
+        ...
+
+    def run(self) -> None:
+        """Let it happen, then let it settle.
+
+        Raises:
+            Violation: a promise was broken.
+        """
+        ...
+
+
+Build = Callable[[int], Scenario]
 
 
 @dataclass(slots=True)
@@ -71,7 +101,22 @@ def lock_scenario(seed: int, **changes: Any) -> LockScenario:
     return LockScenario(RandomChoices(seed), shape, faults=faults, budget=chance.randrange(6), **changes)
 
 
-SCENARIOS: dict[str, Build] = {"lock": lock_scenario}
+def registry_scenario(seed: int, **changes: Any) -> RegistryScenario:
+    """The registry under the shape and the faults that belong to this seed."""
+    chance = random.Random(~seed)
+    shape = simregistry.Shape(
+        servers=chance.choice(((1, 1), (2, 1), (1,), (1, 1, 1))),
+        followers=chance.choice((1, 1, 2)),
+        cycles=chance.choice((1, 1, 2, 3)),
+        hold=chance.choice((0.0, 0.0, 2.0, 12.0)),
+        updates=chance.choice((0, 1, 2)),
+        stays=chance.choice((True, True, False)),
+    )
+    faults = Faults(revoke=chance.choice((0, 2)))
+    return RegistryScenario(RandomChoices(seed), shape, faults=faults, budget=chance.randrange(7), **changes)
+
+
+SCENARIOS: dict[str, Build] = {"lock": lock_scenario, "registry": registry_scenario}
 
 
 def run_one(build: Build, seed: int, totals: Totals) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from coord.model import Event, EventKind, KeyValue, LeaseGrant, RangeResult, TxnResult
-from coord.ops import Get, Txn
+from coord.ops import Get, Put, Txn
 from coord.server.apply import StateMachine
 from coord.server.commands import VERSION
 from coord.server.entry_pb2 import Envelope
@@ -131,7 +131,16 @@ class SimServer:
             for _ in self.machine.compaction_steps():
                 pass
 
-    # --- what a test may look at
+    # --- what a test may look at, or do behind everybody's back
+
+    @property
+    def boots(self) -> int:
+        """How often it was started."""
+        return self._term
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Somebody else writes a key."""
+        self.txn(Txn(then=(Put(key, value),)))
 
     @property
     def next_expiry(self) -> float | None:

@@ -17,7 +17,7 @@ from coord.errors import (
     Unavailable,
     UsageError,
 )
-from coord.model import LeaseGrant
+from coord.model import Header, KeyValue, LeaseGrant, RangeResult, TxnResult
 from coord.ops import Attribute, Delete, Put
 from tests.unit.client.drive import DONE, Commit, Drive, Grant, Renew, Revoke
 
@@ -299,19 +299,25 @@ def test_a_key_declared_anew_is_not_deleted_by_the_one_before() -> None:
     assert put.value == b"2"
     drive.answer(commit, DONE)
     assert fresh.lease is not None
-    last = deletion.deadline + SERVER_REQUEST_TIMEOUT
-    puts: list[Put] = []
-    while drive.clock.now() < last + 2:
-        for duty in drive.poll():
-            drive.duties.remove(duty)
-            if isinstance(duty, Commit):
-                op: Any = duty.request.then[0]
-                assert isinstance(op, Put), "the one before has nothing to delete any more"
-                assert duty.sent >= last
-                puts.append(op)
-            drive.answer(duty, DONE if isinstance(duty, Commit) else 10)
-        drive.clock.advance(1)
-    assert [put.value for put in puts] == [b"2"], "the lost deletion may have come late"
+    drive.clock.advance(20)
+    assert not [duty for duty in drive.poll() if isinstance(duty, Commit)]
+    meant = deletion.request.compares[1]
+    assert (meant.key, meant.attribute, meant.operand) == (b"k", Attribute.MOD, DONE.header.revision + 1), (
+        "a deletion that comes late finds the newer put"
+    )
+
+
+def test_a_deletion_that_finds_a_put_whose_answer_was_lost_is_made_for_that_one_too() -> None:
+    drive = Drive()
+    declaration = drive.keeper.declare(b"k", b"1", 10)
+    lease = grant(drive)
+    drive.answer(put_of(drive)[0], error=OutcomeUnknown("lost"))
+    declaration.withdraw()
+    found = KeyValue(b"k", mod_revision=9, lease=lease)
+    drive.answer(drive.take(Commit), TxnResult(Header(revision=9), False, (RangeResult(Header(), (found,)),)))
+    second = drive.take(Commit)
+    assert second.request.compares[1].operand == 10
+    assert declaration.stage is Stage.LEAVING
 
 
 def test_a_key_declared_anew_before_its_deletion_was_sent_is_put_over() -> None:
@@ -327,3 +333,17 @@ def test_a_deletion_that_is_refused_for_good_is_not_repeated() -> None:
     declaration.withdraw()
     drive.answer(drive.take(Commit), error=PermissionDenied("no", code=7, text="no"))
     assert declaration.stage is Stage.ENDED
+
+
+def test_nothing_is_polled_in_vain_while_a_session_is_asked_for() -> None:
+    drive = Drive()
+    declaration = settled(drive)
+    drive.clock.advance(5)
+    drive.answer(drive.take(Renew), 0)
+    asked = drive.take(Grant)
+    declaration.update(b"2")
+    drive.poll()
+    due = drive.due_in()
+    assert due is None or due > 0
+    drive.answer(asked, LeaseGrant(asked.lease, asked.ttl))
+    assert put_of(drive)[1].value == b"2"
