@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -19,6 +20,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=",".join(KINDS),
         help=f"comma list of servers that server tests run against (default {','.join(KINDS)})",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Ctrl-C mean something: a run started in the background inherits that SIGINT is ignored, and so do its children.
+
+    Tests of what an interrupt does would then fail on one machine and pass on another.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def chosen_kinds(config: pytest.Config) -> list[str]:
