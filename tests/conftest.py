@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let Ctrl-C mean something: a run started in the background inherits that SIGINT is ignored, and so do its children.
+    """Let Ctrl-C mean something: a run started in the background ignores SIGINT, and so would its children.
 
     Tests of what an interrupt does would then fail on one machine and pass on another.
     """
