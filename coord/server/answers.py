@@ -3,26 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Generator
 from time import perf_counter
 from typing import Any
 
 from coord.server.pending import Pending
 
-# One turn of the loop for such work. Several may run at the same time, and no turn may take 10 ms in all.
 _TURN_SECONDS = 0.003
+"""What all such work together may take of one turn of the loop."""
+
+
+class Turns:
+    """Drives the sliced work of one loop: one step of each in turn, and all of them for a few milliseconds at a time.
+
+    With a timer for each, fifty long reads made every turn of the loop, and so every write, 150 ms long.
+    """
+
+    def __init__(self) -> None:
+        self._work: deque[Sliced] = deque()
+        self._planned = False
+
+    def add(self, work: Sliced) -> None:
+        """Begin with `work` when its turn comes."""
+        self._work.append(work)
+        self._plan()
+
+    def _plan(self) -> None:
+        if not self._planned:
+            self._planned = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._planned = False
+        until = perf_counter() + _TURN_SECONDS
+        while self._work:
+            work = self._work.popleft()
+            if work.step():
+                self._work.append(work)
+            if perf_counter() >= until:
+                break
+        if self._work:
+            self._plan()
 
 
 class Sliced(Pending[Any]):
-    """The result of a generator that is run a few milliseconds at a time."""
+    """The result of a generator that is run in turn with others of its kind."""
 
-    __slots__ = ("_loop", "_steps")
+    __slots__ = ("_steps",)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, steps: Generator[None, None, Any]) -> None:
+    def __init__(self, turns: Turns, steps: Generator[None, None, Any]) -> None:
         super().__init__()
-        self._loop = loop
         self._steps = steps
-        self._turn()
+        turns.add(self)
 
     def cancel(self) -> None:
         """Give up: nobody waits any more."""
@@ -30,19 +63,17 @@ class Sliced(Pending[Any]):
             self._steps.close()
             self.fail(asyncio.CancelledError())
 
-    def _turn(self) -> None:
+    def step(self) -> bool:
+        """Do one step; False if it was the last."""
         if self.done:
-            return
-        until = perf_counter() + _TURN_SECONDS
+            return False
         try:
-            while perf_counter() < until:
-                next(self._steps)
+            next(self._steps)
         except StopIteration as end:
             self.resolve(end.value)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the result
             self.fail(error)
-        else:
-            self._loop.call_soon(self._turn)
+        return not self.done
 
 
 class Followed(Pending[Any]):

@@ -5,12 +5,11 @@ Source: etcd server/etcdserver/api/v3rpc/key.go, server/etcdserver/v3_server.go.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from coord.server import validate
-from coord.server.answers import Followed, Sliced, after
+from coord.server.answers import Followed, Sliced, Turns, after
 from coord.server.context import Context
 from coord.server.pending import Pending
 from coord.server.replica import Replica
@@ -28,6 +27,7 @@ class KvApi:
         self._replica = replica
         self._state = replica.state
         self._max_txn_ops = max_txn_ops
+        self._turns = Turns()
 
     def rows(self) -> list[Row]:
         """The service's part of the handler table."""
@@ -53,7 +53,7 @@ class KvApi:
 
     def _read(self, request: rpc_pb2.RangeRequest) -> Any:
         if self._state.range_is_large(request):
-            return Sliced(asyncio.get_running_loop(), self._state.range_steps(request))
+            return Sliced(self._turns, self._state.range_steps(request))
         return self._state.range(request)
 
     def put(self, ctx: Context, request: rpc_pb2.PutRequest) -> Pending[Any]:

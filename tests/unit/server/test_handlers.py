@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from coord import statuses
-from coord.server.answers import Followed, Sliced, after, cancel
+from coord.server import answers
+from coord.server.answers import Followed, Sliced, Turns, after, cancel
 from coord.server.api.cluster import ClusterApi
 from coord.server.api.kv import KvApi
 from coord.server.api.lease import LeaseApi
@@ -407,7 +408,7 @@ def test_members_are_listed_without_a_revision() -> None:
 
 def test_sliced_work_brings_its_result_or_its_error() -> None:
     async def main() -> None:
-        loop = asyncio.get_running_loop()
+        turns = Turns()
 
         def steps(error: Exception | None) -> Any:
             for _ in range(10):
@@ -416,9 +417,33 @@ def test_sliced_work_brings_its_result_or_its_error() -> None:
                 raise error
             return "done"
 
-        assert await Sliced(loop, steps(None)) == "done"
+        assert await Sliced(turns, steps(None)) == "done"
         with pytest.raises(Refused):
-            await Sliced(loop, steps(Refused(statuses.COMPACTED)))
+            await Sliced(turns, steps(Refused(statuses.COMPACTED)))
+
+    asyncio.run(main())
+
+
+def test_long_reads_together_take_no_more_of_a_turn_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        now = 0.0
+        monkeypatch.setattr(answers, "perf_counter", lambda: now)
+
+        def steps() -> Any:
+            nonlocal now
+            for _ in range(4):
+                now += 0.002
+                yield
+
+        turns = Turns()
+        work = [Sliced(turns, steps()) for _ in range(50)]
+        longest = 0.0
+        while not all(one.done for one in work):
+            before = now
+            await asyncio.sleep(0)
+            longest = max(longest, now - before)
+        assert now == pytest.approx(50 * 4 * 0.002)
+        assert longest < 0.006
 
     asyncio.run(main())
 
@@ -434,7 +459,8 @@ def test_what_is_given_up_closes_its_generator() -> None:
             finally:
                 closed.append(True)
 
-        work = Sliced(asyncio.get_running_loop(), steps())
+        work = Sliced(Turns(), steps())
+        await asyncio.sleep(0)
         first: Pending[None] = Pending()
         both = after(first, lambda: work)
         first.resolve(None)
