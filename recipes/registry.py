@@ -20,7 +20,7 @@ from coord.port import Declared, Port
 from coord.program import run_blocking
 from coord.recipes.durations import Seconds, Timeout, call_deadline, lifetime
 from coord.recipes.instance import Instance, new_instance, service_prefix
-from coord.recipes.roster import NOBODY, Change, Follower, Roster, differences
+from coord.recipes.roster import NOBODY, Change, Follower, differences
 
 
 class Background(Protocol):
@@ -193,29 +193,27 @@ class AsyncRegistration(RegistrationBase):
 
 
 class _Following:
-    """One run of a view's background program, and what it has seen. Any thread may look."""
+    """What an open view follows with: the state, and the program that keeps it up. Any thread may look."""
 
-    def __init__(self, service: str) -> None:
-        self._service = service
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
         self._listeners: dict[object, Callable[[], None]] = {}
-        self.roster = Roster()
-        self.loaded = False
+        self.roster = follower.roster
         self.closed = False  # by the view, so that whoever iterates comes to the end
         self.failure: Exception | None = None
 
     async def run(self, port: Port) -> None:
-        """The program.
+        """The program, which goes on after the first reading.
 
         Raises:
-            RequestRefused: the service may not be read.
+            RequestRefused: the service may not be read any more.
             ClosedError: it was stopped, or the client was closed.
         """
         try:
-            with closing(Follower(port, self._service)) as follower:
-                self.roster = follower.roster
+            with closing(self._follower) as follower:
+                follower.move(port)
                 while True:
                     await follower.next(None)
-                    self.loaded = True
                     self.tell()
         except Exception as error:
             self.failure = error
@@ -224,6 +222,12 @@ class _Following:
             # Also after a cancellation: nobody may take for the present what is not followed any more.
             self.failure = self.failure or ClosedError("the view is not followed any more")
             self.tell()
+
+    def close(self) -> None:
+        """The view was closed: whoever waits comes to the end."""
+        self.closed = True
+        self._follower.close()
+        self.tell()
 
     def check(self) -> None:
         """Do nothing while the program runs.
@@ -285,29 +289,29 @@ class _ViewBase:
         self._following.check()
         return self._following.roster.instances
 
-    def _start(self) -> _Following:
+    async def _open(self) -> None:
+        """Read everybody in the caller's time, then follow in the background."""
         if self._following is not None:
             raise UsageError("the view is open already")
-        following = _Following(self._service)
-        self._running = self._client.background(following.run, name=f"discover-{self._service}")
+        follower = Follower(self._client.port, self._service)
+        following = _Following(follower)
+        try:
+            await follower.next(_deadline(self._client, self._timeout))
+            self._running = self._client.background(following.run, name=f"discover-{self._service}")
+        except CallTimeout as late:
+            following.close()
+            raise CallTimeout(f"the instances of {self._service!r} could not be read in time") from late.__cause__
+        except BaseException:
+            following.close()
+            raise
         self._following = following
-        return following
 
     def _stop(self) -> Background | None:
         running, self._running = self._running, None
         following, self._following = self._following, None
         if following is not None:
-            following.closed = True
-            following.tell()
+            following.close()
         return running
-
-    def _left(self) -> float | None:
-        """Seconds for which opening waits."""
-        limit = _deadline(self._client, self._timeout)
-        return None if limit is None else max(0.0, limit - self._client.port.now())
-
-    def _late(self) -> CallTimeout:
-        return CallTimeout(f"the instances of {self._service!r} could not be read in time")
 
 
 class View(_ViewBase):
@@ -351,19 +355,7 @@ class View(_ViewBase):
             forget()
 
     def __enter__(self) -> Self:
-        left = self._left()
-        following = self._start()
-        try:
-            news = threading.Event()
-            forget = following.listen(news.set)
-            # Asked once more after listening: it may have been told in between.
-            if not following.loaded and following.failure is None and not news.wait(left):
-                raise self._late()
-            forget()
-            following.check()
-        except BaseException:
-            self.close()
-            raise
+        run_blocking(self._open())
         return self
 
     def __exit__(
@@ -408,21 +400,7 @@ class AsyncView(_ViewBase):
             forget()
 
     async def __aenter__(self) -> Self:
-        left = self._left()
-        following = self._start()
-        try:
-            news = asyncio.Event()
-            forget = following.listen(news.set)
-            if not following.loaded and following.failure is None:
-                try:
-                    await asyncio.wait_for(news.wait(), left)
-                except TimeoutError:
-                    raise self._late() from None
-            forget()
-            following.check()
-        except BaseException:
-            await self.close()
-            raise
+        await self._open()
         return self
 
     async def __aexit__(

@@ -139,6 +139,10 @@ class Follower:
         self._began = False  # the first state was told
         self.roster = Roster()
 
+    def move(self, port: Port) -> None:
+        """Go on with another port of the same client; what is watched stays."""
+        self._port = port
+
     async def read(self, deadline: float | None) -> list[Change]:
         """Read everybody; the next changes are those after this revision.
 

@@ -27,7 +27,11 @@ check_conformance() { pytest -n "$jobs" --dist worksteal tests/conformance; }
 
 check_process() { pytest tests/process; }
 
-check_sim() { "$bin/python" -m coord.testing.sim lock --schedules "${SCHEDULES:-100000}" --jobs "$jobs"; }
+check_sim() {
+    local schedules="${SCHEDULES:-100000}"
+    "$bin/python" -m coord.testing.sim lock --schedules "$schedules" --jobs "$jobs" &&
+        "$bin/python" -m coord.testing.sim registry --schedules "$((schedules / 5))" --jobs "$jobs"
+}
 
 # The unit tests once more on every other supported Python that is installed here.
 check_pythons() {
