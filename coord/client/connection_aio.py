@@ -247,9 +247,8 @@ class AsyncConnection:
             self.core.answered(pending, response)
             return response
         verdict = self.core.failed(pending, failure)
-        if not failure.reached:
-            await self.revive(pending.deadline)
-        raise Again(verdict.delay) from failure.cause
+        revived = not failure.reached and await self.revive(pending.deadline)
+        raise Again(0.0 if revived else verdict.delay) from failure.cause
 
     async def _send(self, line: _Line, method: Method, request: Any, until: float | None, token: Any) -> Any:
         timeout = None if until is None else max(until - now(), 0.001)
@@ -325,17 +324,21 @@ class AsyncConnection:
         finally:
             self._login_lock.release()
 
-    async def revive(self, deadline: float | None) -> None:
-        """Nobody answers: have the endpoint started, if this connection was told how.
+    async def revive(self, deadline: float | None) -> bool:
+        """Nobody answers: have the endpoint started, if this connection was told how; True if it was.
 
         Raises:
             CoordError: it could not be started.
         """
         if self._unreachable is None or self._reviving:
-            return
+            return False
         self._reviving = True
         try:
             await self._unreachable(None if deadline is None else max(deadline - now(), 0.0))
+            # As in the blocking connection: a channel that was refused waits before it tries again.
+            for endpoint in [endpoint for endpoint, line in self._lines.items() if not line.ready]:
+                del self._lines[endpoint]
+            return True
         finally:
             self._reviving = False
 

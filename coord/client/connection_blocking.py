@@ -263,9 +263,8 @@ class BlockingConnection:
             self.core.answered(pending, response)
             return response
         verdict = self.core.failed(pending, failure)
-        if not failure.reached:
-            self.revive(pending.deadline)
-        raise Again(verdict.delay) from failure.cause
+        revived = not failure.reached and self.revive(pending.deadline)
+        raise Again(0.0 if revived else verdict.delay) from failure.cause
 
     def _send(self, line: _Line, method: Method, request: Any, until: float | None, token: Any) -> Any:
         timeout = None if until is None else max(until - now(), 0.001)
@@ -354,16 +353,22 @@ class BlockingConnection:
         finally:
             self._login_lock.release()
 
-    def revive(self, deadline: float | None) -> None:
-        """Nobody answers: have the endpoint started, if this connection was told how.
+    def revive(self, deadline: float | None) -> bool:
+        """Nobody answers: have the endpoint started, if this connection was told how; True if it was.
 
         Raises:
             CoordError: it could not be started.
         """
         if self._unreachable is None or not self._revive_lock.acquire(blocking=False):
-            return
+            return False
         try:
             self._unreachable(None if deadline is None else max(deadline - now(), 0.0))
+            # A channel that was refused waits up to a second before it tries again: long enough for a server that
+            # stops when nobody comes to be gone once more. Not closed, since other threads may be calling on it.
+            with self._lines_lock:
+                for endpoint in [endpoint for endpoint, line in self._lines.items() if not line.ready]:
+                    del self._lines[endpoint]
+            return True
         finally:
             self._revive_lock.release()
 
