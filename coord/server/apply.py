@@ -10,7 +10,7 @@ Source: etcd server/etcdserver/apply/apply.go.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, Final
+from typing import Any
 
 from coord.server import ranges
 from coord.server.alarms import Alarms
@@ -29,7 +29,6 @@ from coord.statuses import LEASE_NOT_FOUND, Refused
 from coord.wire import mvcc_pb2
 from coord.wire import rpc_pb2 as pb
 
-DEFAULT_QUOTA: Final = 2 << 30
 Response = Any  # one of the response messages of rpc.proto
 Handler = Callable[[Any], Response]
 
@@ -45,8 +44,6 @@ class StateMachine:
         member_id: int,
         term: Callable[[], int],
         now: Callable[[], float],
-        max_txn_ops: int = 128,
-        quota_bytes: int = DEFAULT_QUOTA,
         min_lease_ttl: int = 2,
         max_request_bytes: int = 1536 * 1024,
     ) -> None:
@@ -54,9 +51,6 @@ class StateMachine:
         self.lessor = Lessor(backend, min_ttl=min_lease_ttl)
         self.alarms = Alarms(backend)
         self.members = Members(backend)
-        self.max_txn_ops = max_txn_ops
-        self.quota_bytes = quota_bytes
-        self._backend = backend
         self._ids = b"\x08%b\x10%b" % (varint(cluster_id), varint(member_id))
         self._cluster_id, self._member_id = cluster_id, member_id
         self._term = term
@@ -271,8 +265,8 @@ class StateMachine:
 
     # --- work in slices
 
-    def compaction_steps(self) -> Iterator[None]:
-        """Drop what compaction marked; to be driven whenever `compaction_pending`."""
+    def compaction_steps(self) -> Iterator[bool]:
+        """Drop what compaction marked, see `compaction.steps`; to be driven whenever `compaction_pending`."""
         return compaction.steps(self.store)
 
     @property

@@ -271,8 +271,6 @@ def _state(
         member_id=identity.member_id,
         term=lambda: consensus.term,
         now=clock.now,
-        max_txn_ops=config.max_txn_ops,
-        quota_bytes=config.quota_bytes,
         min_lease_ttl=config.lease_ttl_min_s,
         max_request_bytes=config.max_request_bytes,
     )

@@ -10,14 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from coord.server.logs import logger
-from coord.server.validate import put_cost, txn_cost
+from coord.server.validate import LEASE_OVERHEAD, put_cost, txn_cost
 from coord.statuses import Refused
 from coord.wire.rpc_pb2 import AlarmRequest, AlarmType
 
 _log = logger(__name__)
-
-# Source: etcd server/storage/quota.go.
-_LEASE_COST = 64
 
 
 def cost(body: dict[str, Any]) -> int:
@@ -26,7 +23,7 @@ def cost(body: dict[str, Any]) -> int:
         return put_cost(put)
     if (txn := body.get("txn")) is not None:
         return txn_cost(txn)
-    return _LEASE_COST if "lease_grant" in body else 0
+    return LEASE_OVERHEAD if "lease_grant" in body else 0
 
 
 class Quota:

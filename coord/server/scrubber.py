@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from coord.server.apply import StateMachine
 from coord.server.logs import logger
+from coord.server.mvcc.compaction import WAITING
 from coord.server.pending import Pending
 
 _log = logger(__name__)
@@ -32,7 +33,7 @@ class Scrubber:
         self._state = state
         self._seal = seal
         self._fatal = fatal
-        self._steps: Iterator[None] | None = None
+        self._steps: Iterator[bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: list[tuple[int, Pending[None]]] = []
 
@@ -63,8 +64,10 @@ class Scrubber:
         until = time.monotonic() + SLICE_SECONDS
         try:
             while time.monotonic() < until:
-                if next(steps, self) is self:
+                step = next(steps, None)
+                if step is None:
                     self._steps = None
+                if step is None or step is WAITING:
                     break
             self._seal()
         except Exception as error:  # noqa: BLE001 - a store that is half scrubbed in memory must not go on

@@ -140,14 +140,11 @@ class Table:
         Raises (the returned function):
             Refused: the call ends with this status.
         """
-        parse, handler, figures = row.method.request.FromString, row.handler, row.figures
+        handler, figures = row.handler, row.figures
 
         def call(transport: Call, raw: bytes) -> Any:
             figures.started += 1
-            try:
-                request = parse(raw)
-            except DecodeError:
-                raise Refused(_undecodable(row)) from None
+            request = decode(row, raw)
             self._count_version(transport)
             ctx = Context(transport)
             if not self.serving or self.leaderless() or self.gate is not None:
@@ -232,12 +229,9 @@ def decode(row: Row, raw: bytes) -> Any:
     try:
         return row.method.request.FromString(raw)
     except DecodeError:
-        raise Refused(_undecodable(row)) from None
-
-
-def _undecodable(row: Row) -> Status:
-    name = row.method.request.DESCRIPTOR.name
-    return Status(statuses.INTERNAL, f"grpc: error unmarshalling request: the bytes are no {name}")
+        name = row.method.request.DESCRIPTOR.name
+        text = f"grpc: error unmarshalling request: the bytes are no {name}"
+        raise Refused(Status(statuses.INTERNAL, text)) from None
 
 
 def _never() -> bool:

@@ -22,7 +22,11 @@ def pending(store: Store) -> bool:
     return store.scrubbed < store.compacted
 
 
-def steps(store: Store) -> Iterator[None]:
+WAITING: Final = True
+"""Yielded instead of False by a step that could do nothing: going on at once would only take time from readers."""
+
+
+def steps(store: Store) -> Iterator[bool]:
     """Drop everything below the compact mark, yielding between batches; a mark set meanwhile is taken up as well.
 
     May be given up and begun anew at any step.
@@ -31,18 +35,20 @@ def steps(store: Store) -> Iterator[None]:
         target = store.compacted
         # Reads in slices that began before the mark still need what it covers. They end by themselves.
         while store.is_pinned_below(target):
-            yield
+            yield WAITING
         yield from _scrub(store, target)
         store.mark_scrubbed(target)
 
 
-def _scrub(store: Store, target: int) -> Iterator[None]:
+def _scrub(store: Store, target: int) -> Iterator[bool]:
     for looked_at, key in enumerate(list(store.index.past), 1):
-        waiting = store.scrub(key, target)
-        while waiting >= BATCH:
-            waiting = store.drop(BATCH)
-            yield
+        more = True
+        while more:  # a counter may have a million revisions
+            more = store.scrub(key, target, BATCH)
+            while store.doomed >= BATCH:
+                store.drop(BATCH)
+                yield not WAITING
         if not looked_at % BATCH:
-            yield
+            yield not WAITING
     while store.drop(BATCH):
-        yield
+        yield not WAITING

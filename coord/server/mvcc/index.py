@@ -144,8 +144,8 @@ class KeyIndex:
 
     # --- compaction
 
-    def scrub(self, key: bytes, revision: int) -> list[bytes]:
-        """Drop what no read at or above `revision` can see of `key`; returns the revision keys dropped.
+    def scrub(self, key: bytes, revision: int, limit: int | None = None) -> list[bytes]:
+        """Drop what no read at or above `revision` can see of `key`, the oldest `limit` of it; returns what is dropped.
 
         A tombstone at exactly `revision` stays: a watcher may still start there.
 
@@ -161,6 +161,8 @@ class KeyIndex:
         live_covers = entry is not None and _main(entry)[0] <= revision
         dead = past[at + REVISION_KEY_LEN] and _main(past, at)[0] < revision
         keep_from = at + PAST_LEN if live_covers or dead else at
+        if limit is not None:
+            keep_from = min(keep_from, limit * PAST_LEN)
         dropped = [_stored(past[i : i + PAST_LEN]) for i in range(0, keep_from, PAST_LEN)]
         if keep_from == len(past):
             del self.past[key]

@@ -211,9 +211,15 @@ class Store:
         self.compacted = revision
         self._backend.put(Bucket.META, SCHEDULED, revision_key(revision, 0))
 
-    def scrub(self, key: bytes, revision: int) -> int:
-        """Let the index forget what a compaction at `revision` drops of `key`; returns how many await `drop`."""
-        self._doomed.extend(self.index.scrub(key, revision))
+    def scrub(self, key: bytes, revision: int, limit: int | None = None) -> bool:
+        """Let the index forget what a compaction at `revision` drops of `key`, up to `limit`; True for more."""
+        forgotten = self.index.scrub(key, revision, limit)
+        self._doomed.extend(forgotten)
+        return len(forgotten) == limit
+
+    @property
+    def doomed(self) -> int:
+        """How many records await `drop`."""
         return len(self._doomed)
 
     def drop(self, limit: int) -> int:

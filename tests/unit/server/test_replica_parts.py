@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from coord.server.apply import StateMachine
 from coord.server.consensus import SnapshotMark
 from coord.server.expiry import IN_FLIGHT, LeaseExpiry
 from coord.server.figures import Figures
@@ -17,6 +18,7 @@ from coord.server.lessor import Lessor
 from coord.server.pauses import TICK, PauseWatch
 from coord.server.pending import Pending
 from coord.server.quota import NoSpaceAlarm, Quota, cost
+from coord.server.scrubber import Scrubber
 from coord.server.storage.errors import BackendFailed, BackendFull
 from coord.server.storage.memory import MemoryBackend
 from coord.server.worker import Worker
@@ -210,6 +212,43 @@ def test_an_alarm_that_is_pushed_back_is_proposed_at_the_next_refusal() -> None:
     assert len(log.bodies) == 1
 
 
+def test_a_compaction_that_waits_for_a_read_leaves_the_loop_to_it() -> None:
+    async def check() -> None:
+        machine = StateMachine(MemoryBackend(), cluster_id=1, member_id=1, term=lambda: 1, now=lambda: 0.0)
+        for _ in range(3):
+            machine.store.put(b"k", b"v", 0)
+            machine.store.commit()
+        machine.store.mark_compacted(4)
+        seals: list[int] = []
+        fatal: list[BaseException] = []
+        three = asyncio.Event()
+
+        def seal() -> None:
+            seals.append(1)
+            if len(seals) == 3:
+                three.set()
+
+        scrubber = Scrubber(asyncio.get_running_loop(), machine, seal, fatal.append)
+        looks = 0
+        pinned = machine.store.is_pinned_below
+
+        def look(revision: int) -> bool:
+            nonlocal looks
+            looks += 1
+            return pinned(revision)
+
+        machine.store.is_pinned_below = look  # type: ignore[method-assign]  # to count
+        with machine.store.pinned(2):
+            scrubber.check()
+            await three.wait()
+            assert looks <= len(seals) + 1
+        await scrubber.scrubbed(4)
+        assert fatal == []
+        assert not machine.compaction_pending
+
+    run(check)
+
+
 class FakeJob:
     """A flush that ends as the test says."""
 
@@ -356,7 +395,7 @@ def test_a_flush_that_cannot_be_taken_in_is_the_end() -> None:
     async def check() -> None:
         bench = FlushBench()
         bench.backend.applied = (20, 1)
-        bench.backend.finish_flush = broken  # type: ignore[method-assign]  # the backend cannot read its new state
+        bench.backend.finish_flush = broken  # type: ignore[method-assign,assignment]  # the backend cannot read its new state
         await bench.flush()
         assert [str(error) for error in bench.fatal] == ["no reader"]
         await bench.flusher.stop(healthy=False)
