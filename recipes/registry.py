@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mappin
 from contextlib import closing
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from coord.errors import CallTimeout, ClosedError, UsageError
 from coord.model import DEFAULT, Default
@@ -21,6 +21,8 @@ from coord.program import run_blocking
 from coord.recipes.durations import Seconds, Timeout, call_deadline, lifetime
 from coord.recipes.instance import Instance, new_instance, service_prefix
 from coord.recipes.roster import NOBODY, Change, Follower, differences
+
+NO_WAIT: Final = 1.0  # seconds
 
 
 class Background(Protocol):
@@ -427,4 +429,6 @@ async def present(client: HasPrograms, service: str, timeout: Timeout) -> tuple[
 
 
 def _deadline(client: HasPrograms, timeout: Timeout) -> float | None:
-    return call_deadline(client.port, client.timeout if isinstance(timeout, Default) else timeout)
+    """When a call gives up. Without waiting (0) one request may still take its time, as in every call of a client."""
+    chosen = client.timeout if isinstance(timeout, Default) else timeout
+    return call_deadline(client.port, NO_WAIT if chosen == 0 else chosen)

@@ -216,8 +216,7 @@ def test_looking_ends_in_time_and_leaves_no_watch() -> None:
     client = client_of(Place())
     run_blocking(present(client, "s", 5.0))
     assert not client.hub.watchers
-    with pytest.raises(CallTimeout):
-        run_blocking(present(client, "s", 0))
+    assert run_blocking(present(client, "s", 0)) == (), "one request may take its time"
     client.troubles.append(Unavailable("down"))
     with pytest.raises(Unavailable):
         run_blocking(present(client, "s", 5.0))
