@@ -160,7 +160,7 @@ class _LoopKeeping:
         return self._thread.machine
 
 
-def _logged(revived: concurrent.futures.Future[None]) -> None:
+def _logged(revived: concurrent.futures.Future[bool]) -> None:
     error = None if revived.cancelled() else revived.exception()
     if error is not None:
         logger.warning("no server answers, and none could be started: %s", error)

@@ -33,7 +33,7 @@ logger = logging.getLogger("coord.keeper")
 CLOSE_SECONDS: Final = 1.0
 """What closing spends on revoking leases; what is not revoked by then expires."""
 
-Revive = Callable[[float | None], None]
+Revive = Callable[[float | None], object]
 
 _REVIVE_SECONDS: Final = 10.0
 _EXIT_SECONDS: Final = 1.5
