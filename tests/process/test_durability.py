@@ -60,9 +60,10 @@ def test_nothing_acknowledged_is_lost_while_the_log_is_purged_and_compacted(tmp_
     [
         ({"COORD_FILES_SKIP": "wal-fdatasync"}, WHOLE_LOG),
         ({"COORD_FILES_SKIP": "dir-fsync"}, WHOLE_LOG),
+        ({"COORD_FILES_SKIP": "backend-sync"}, PURGED_LOG),
         ({"COORD_REPLICA_SKIP": "purge-before-sync"}, PURGED_LOG),
     ],
-    ids=["wal-fdatasync", "dir-fsync", "purge-before-sync"],
+    ids=["wal-fdatasync", "dir-fsync", "backend-sync", "purge-before-sync"],
 )
 def test_the_checker_catches_a_missing_sync(tmp_path: Path, defect: dict[str, str], options: list[str]) -> None:
     environment = {"COORD_FILES": "lossy", **defect}

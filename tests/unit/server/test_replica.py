@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from coord.server import commands
 from coord.server.apply import StateMachine
 from coord.server.consensus import Entry, HardState, Ready, SnapshotMark
 from coord.server.entry_pb2 import Envelope
@@ -141,6 +142,17 @@ def test_recovery_applies_the_rest_of_the_log_first() -> None:
         replica = await bench.start()
         assert bench.machine.seen == [b"old"]
         assert replica.applied == 2
+
+    run(check)
+
+
+def test_a_start_waits_for_the_whole_log_however_many_slices_it_takes() -> None:
+    async def check() -> None:
+        rest = [Entry(1, n, 0, commands.encode(n, 7, {"put": put(b"k%d" % n)})) for n in range(1, 21)]
+        bench = Bench(Limits(apply_slice=0.0), unapplied=rest)
+        await bench.start()
+        assert bench.machine.seen == [b"k%d" % n for n in range(1, 21)]
+        assert len(bench.sealed) > 1, "it took one slice only: this proved nothing"
 
     run(check)
 
