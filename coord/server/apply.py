@@ -10,7 +10,7 @@ Source: etcd server/etcdserver/apply/apply.go.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import Any, Final
 
 from coord.server import ranges
 from coord.server.alarms import Alarms
@@ -28,6 +28,9 @@ from coord.server.writing import Writer
 from coord.statuses import LEASE_NOT_FOUND, Refused
 from coord.wire import mvcc_pb2
 from coord.wire import rpc_pb2 as pb
+
+_SEVERAL: Final = 4
+"""Ranges of up to a slice each that a transaction may read in one go."""
 
 Response = Any  # one of the response messages of rpc.proto
 Handler = Callable[[Any], Response]
@@ -187,6 +190,23 @@ class StateMachine:
         response = self._transactions.run(request)
         invariant(not self.store.changed, "a transaction that was taken for a read has written")
         response.MergeFromString(self.header_field())
+        return response
+
+    def read_txn_is_large(self, request: pb.TxnRequest) -> bool:
+        """True if `read_txn` could hold up the loop and `read_txn_steps` should be taken."""
+        reads = [one.request_range for branch in (request.success, request.failure) for one in branch]
+        several = [read for read in reads if read.range_end]
+        return len(several) > _SEVERAL or any(self.range_is_large(read) for read in several)
+
+    def read_txn_steps(self, request: pb.TxnRequest) -> Generator[None, None, pb.TxnResponse]:
+        """Like `read_txn`, as a generator; see `range_steps`.
+
+        Raises:
+            Refused: a revision it reads at is compacted or not there yet.
+        """
+        header = self.header_field()
+        response = yield from self._transactions.read_steps(request)
+        response.MergeFromString(header)
         return response
 
     def lease_time_to_live(self, request: pb.LeaseTimeToLiveRequest) -> pb.LeaseTimeToLiveResponse:

@@ -8,7 +8,7 @@ Source: etcd server/etcdserver/txn/txn.go.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
 from coord.server import ranges
@@ -49,6 +49,29 @@ class Transactions:
         self._check(path)
         response = pb.TxnResponse()
         self._execute(path, response)
+        return response
+
+    def read_steps(self, request: pb.TxnRequest) -> Generator[None, None, pb.TxnResponse]:
+        """`run` for a transaction that only reads, yielding between slices; all of it sees the revision of the first.
+
+        Raises:
+            Refused: as `run`.
+        """
+        path = self._decide(request)
+        self._check(path)
+        now = self._store.revision
+        reads = [operation.request_range for operation in path.operations]
+        response = pb.TxnResponse(succeeded=path.succeeded)
+        with self._store.pinned(min((read.revision for read in reads if read.revision > 0), default=now)):
+            for read in reads:
+                answer = response.responses.add().response_range
+                pinned = pb.RangeRequest()
+                pinned.CopyFrom(read)
+                pinned.revision = read.revision if read.revision > 0 else now
+                found = yield from ranges.steps(self._store, pinned, b"")
+                answer.MergeFromString(found)
+                answer.header.revision = now
+                yield
         return response
 
     # --- decide

@@ -84,7 +84,12 @@ class KvApi:
         if not validate.is_readonly(request):
             return self._propose(ctx, txn=request)
         barrier = None if validate.is_serializable(request) else self._replica.read_barrier()
-        return after(barrier, lambda: self._state.read_txn(request))
+        return after(barrier, lambda: self._read_txn(request))
+
+    def _read_txn(self, request: rpc_pb2.TxnRequest) -> Any:
+        if self._state.read_txn_is_large(request):
+            return Sliced(self._turns, self._state.read_txn_steps(request))
+        return self._state.read_txn(request)
 
     def compact(self, ctx: Context, request: rpc_pb2.CompactionRequest) -> Pending[Any]:
         """Forget old revisions; with `physical` answered once they are gone from the disk.

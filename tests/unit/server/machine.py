@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -13,6 +13,8 @@ from coord.server.entry_pb2 import Envelope
 from coord.server.storage.memory import MemoryBackend
 from coord.statuses import Refused, Status
 from coord.wire import rpc_pb2 as pb
+
+T = TypeVar("T")
 
 CLUSTER, MEMBER, TERM = 0xC000000000000001, 0xA, 4
 
@@ -85,13 +87,14 @@ class Machine:
         return [kv.key for kv in self.range(key, range_end, **options).kvs]
 
 
-def finish(work: Generator[None, None, bytes]) -> bytes:
+def finish(work: Generator[None, None, T]) -> T:
     """What a generator returns after all its steps."""
     while True:
         try:
             next(work)
         except StopIteration as done:
-            return bytes(done.value)
+            result: T = done.value
+            return result
 
 
 def refusal(status: Status) -> Any:

@@ -227,6 +227,41 @@ def test_a_compaction_between_the_slices_takes_nothing_away(big):
     assert not big.sm.compaction_pending
 
 
+def reading(*reads: pb.RangeRequest) -> pb.TxnRequest:
+    return pb.TxnRequest(success=[pb.RequestOp(request_range=read) for read in reads])
+
+
+def test_a_transaction_of_long_reads_sees_one_revision_whatever_happens_between_its_slices(big):
+    start, end, now = b"\0", b"\0", big.put(b"0005", b"again").header.revision
+    request = reading(
+        pb.RangeRequest(key=start, range_end=end),
+        pb.RangeRequest(key=b"0011"),
+        pb.RangeRequest(key=start, range_end=end, limit=1500, sort_order=Range.DESCEND, sort_target=Range.MOD),
+        pb.RangeRequest(key=start, range_end=end, revision=now - 1, count_only=True),
+    )
+    before = big.sm.read_txn(request)
+    work = big.sm.read_txn_steps(request)
+    for number, compacted in ((3400, now), (10, now + 3), (2000, now + 6)):
+        next(work)
+        big.put(b"%04d" % number, b"changed")
+        big.delete(b"%04d" % (number + 1))
+        big.compact(compacted)
+        scrub = big.sm.compaction_steps()
+        for _ in range(10):
+            next(scrub, None)
+    assert finish(work) == before
+    for _ in big.sm.compaction_steps():
+        pass
+    assert not big.sm.compaction_pending
+
+
+def test_large_transactions_are_told_from_small(big):
+    small = pb.RangeRequest(key=b"0000", range_end=b"0010")
+    assert not big.sm.read_txn_is_large(reading(pb.RangeRequest(key=b"0000"), small))
+    assert big.sm.read_txn_is_large(reading(*[small] * 20))
+    assert big.sm.read_txn_is_large(reading(pb.RangeRequest(key=b"0", range_end=b"9")))
+
+
 def test_a_read_given_up_does_not_hold_compaction_for_ever(big):
     work = big.sm.range_steps(pb.RangeRequest(key=b"\0", range_end=b"\0"))
     next(work)

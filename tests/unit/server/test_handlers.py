@@ -393,6 +393,23 @@ def test_status_shows_alarms_in_etcds_words() -> None:
     run(scenario)
 
 
+def test_a_transaction_that_reads_much_leaves_the_loop_to_others() -> None:
+    async def scenario(bench: Bench) -> None:
+        everything = pb.RangeRequest(key=b"\0", range_end=b"\0")
+        for start in range(0, 1200, 4):
+            puts = [pb.RequestOp(request_put=pb.PutRequest(key=b"%04d" % (start + n))) for n in range(4)]
+            await bench.call(methods.KV_TXN, pb.TxnRequest(success=puts))
+        request = pb.TxnRequest(success=[pb.RequestOp(request_range=everything)] * 2)
+        reading = asyncio.ensure_future(bench.call(methods.KV_TXN, request))
+        await asyncio.sleep(0)
+        assert not reading.done()
+        answer = await reading
+        assert [one.response_range.count for one in answer.responses] == [1200, 1200]
+        assert answer.header.revision == 301
+
+    run(scenario)
+
+
 def test_members_are_listed_without_a_revision() -> None:
     async def scenario(bench: Bench) -> None:
         answer = await bench.call(methods.MEMBER_LIST, pb.MemberListRequest(linearizable=True))
