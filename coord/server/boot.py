@@ -29,7 +29,7 @@ from coord.server.replica import Limits, Replica
 from coord.server.solo import SoloConsensus
 from coord.server.storage.backend import LmdbBackend, default_map_size
 from coord.server.storage.contract import Backend, Bucket
-from coord.server.storage.datadir import DataDir
+from coord.server.storage.datadir import DataDir, make_durably
 from coord.server.storage.errors import StorageError
 from coord.server.storage.files import Files, files_from_environment
 from coord.server.storage.memory import MemoryBackend
@@ -126,6 +126,7 @@ def _open_on_disk(
 ) -> Member:
     directory = DataDir(files, Path(config.directory))
     backend: LmdbBackend | None = None
+    wal: Wal | None = None
     try:
         backend = LmdbBackend.open(files, directory.db, map_size=default_map_size(config.quota_bytes))
         wal_path = _wal_path(config, directory, files)
@@ -135,6 +136,8 @@ def _open_on_disk(
             wal, recovered = _create(files, wal_path, backend, identity_of(config), log.segment)
         return _assemble(config, loop, directory, backend, wal, recovered, log, end)
     except BaseException:
+        if wal is not None:
+            wal.close()
         if backend is not None:
             backend.close()
         directory.close()
@@ -145,7 +148,7 @@ def _wal_path(config: ServerConfig, directory: DataDir, files: Files) -> Path:
     if not config.wal_dir:
         return directory.wal
     path = Path(config.wal_dir)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_durably(files, path.parent)
     files.mkdir(path)
     files.sync_directory(path.parent)
     return path

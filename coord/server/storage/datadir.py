@@ -52,10 +52,7 @@ class DataDir:
         self.member = root / "member"
         self.wal = self.member / "wal"
         self.db = self.member / "db"
-        missing = [parent for parent in (root, *root.parents) if not parent.exists()]
-        for parent in reversed(missing):
-            parent.mkdir(mode=0o700, exist_ok=True)
-            files.sync_directory(parent.parent)
+        make_durably(files, root)
         self.lock = DataDirLock(files, root)
         for directory in (self.member, self.wal, self.db):
             files.mkdir(directory)
@@ -64,6 +61,18 @@ class DataDir:
     def close(self) -> None:
         """Release the lock."""
         self.lock.release()
+
+
+def make_durably(files: Files, directory: Path) -> None:
+    """Make `directory` and what is missing above it, so that a power loss takes none of them away again.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = [one for one in (directory, *directory.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir(mode=0o700, exist_ok=True)
+        files.sync_directory(one.parent)
 
 
 def _owner(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import time
 from collections.abc import Callable, Coroutine
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from coord.server.apply import StateMachine
 from coord.server.boot import BootRefused, Member, check_fit, identity_of, open_member
 from coord.server.config import ServerConfig
 from coord.server.consensus import Entry, HardState, SnapshotMark
@@ -263,6 +265,36 @@ def test_a_lost_database_is_rebuilt_from_a_log_that_reaches_back_to_the_start(tm
         member = await started(config(tmp_path))
         assert value(member, b"k") == b"v"
         await member.stop()
+
+    run(check)
+
+
+def test_a_state_that_cannot_be_rebuilt_leaves_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check() -> None:
+        await (await started(config(tmp_path))).stop()
+        before = len(os.listdir("/proc/self/fd"))
+        monkeypatch.setattr(StateMachine, "restore", broken)
+        with pytest.raises(RuntimeError, match="cannot be rebuilt"):
+            open_member(config(tmp_path), asyncio.get_running_loop())
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    def broken(_: StateMachine) -> None:
+        raise RuntimeError("cannot be rebuilt")
+
+    run(check)
+
+
+def test_the_directories_above_a_log_elsewhere_survive_a_power_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[Path] = set()
+    sync = RealFiles.sync_directory
+    monkeypatch.setattr(RealFiles, "sync_directory", lambda self, path: (synced.add(path), sync(self, path)))
+
+    async def check() -> None:
+        wal = tmp_path / "other" / "disk" / "wal"
+        await (await started(config(tmp_path, wal_dir=str(wal)))).stop()
+        assert synced >= {tmp_path, tmp_path / "other", tmp_path / "other" / "disk", wal}
 
     run(check)
 
