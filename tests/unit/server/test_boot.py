@@ -289,7 +289,12 @@ def test_the_directories_above_a_log_elsewhere_survive_a_power_loss(
 ) -> None:
     synced: set[Path] = set()
     sync = RealFiles.sync_directory
-    monkeypatch.setattr(RealFiles, "sync_directory", lambda self, path: (synced.add(path), sync(self, path)))
+
+    def noted(self: RealFiles, path: Path) -> None:
+        synced.add(path)
+        sync(self, path)
+
+    monkeypatch.setattr(RealFiles, "sync_directory", noted)
 
     async def check() -> None:
         wal = tmp_path / "other" / "disk" / "wal"
