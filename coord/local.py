@@ -119,8 +119,16 @@ def notice(directory: Path) -> None:
             f"no endpoint is configured: using the local server in {directory} "
             "(set COORD_ENDPOINTS for a cluster, COORD_LOCAL=0 to forbid this)",
             LocalServerNotice,
-            stacklevel=3,
+            stacklevel=_callers_level(),
         )
+
+
+def _callers_level() -> int:
+    """For `warnings`: the line that is shown shall be one of the user's, however deep in coord this is."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "coord":
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 class LocalServer:

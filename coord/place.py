@@ -89,6 +89,8 @@ def find(url: str | None = None) -> Place:
         local = LocalServer()
         notice(local.directory)
         return Place(local.url, local=local)
+    if not isinstance(url, str):
+        raise UsageError(f"a URL is text, not {url!r}")
     scheme, _, rest = url.partition("://")
     if scheme == "memory":
         if rest.strip("/"):

@@ -24,7 +24,7 @@ def seconds(value: Seconds, what: str) -> float:
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not number >= 0:
-        raise UsageError(f"{what} is a number of seconds or a timedelta, not {value!r}")
+        raise UsageError(f"{what} is seconds (0 or more) or a timedelta, not {value!r}")
     return float(number)
 
 

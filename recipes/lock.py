@@ -19,7 +19,7 @@ from coord.keys import to_bytes
 from coord.model import DEFAULT, Default, KeyValue
 from coord.port import Port
 from coord.program import run_blocking
-from coord.recipes.durations import CALL_SECONDS, Seconds, Timeout, call_deadline, seconds
+from coord.recipes.durations import CALL_SECONDS, Seconds, Timeout, call_deadline, lifetime, seconds
 from coord.recipes.held import AsyncHeld, Held
 from coord.recipes.owner import Owner, describe_caller, parse_owner
 from coord.recipes.turn import Line, Place, Terms
@@ -69,7 +69,7 @@ class _LockBase:
         if not self._key:
             raise UsageError("the name of a lock is empty")
         self._client = client
-        self._ttl = seconds(ttl, "ttl")
+        self._ttl = lifetime(ttl)
         self._timeout = timeout
         if not isinstance(timeout, Default) and timeout is not None:
             seconds(timeout, "timeout")

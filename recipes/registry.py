@@ -72,7 +72,10 @@ class RegistrationBase:
         return self._instance
 
     async def _settled(self, timeout: Timeout) -> None:
-        await self._declared.settled(deadline=_deadline(self._client, timeout))
+        try:
+            await self._declared.settled(deadline=_deadline(self._client, timeout))
+        except CallTimeout as late:
+            raise CallTimeout(f"{self._instance.service!r} was not registered in time") from late.__cause__
 
     async def _update(
         self,

@@ -20,6 +20,10 @@ from coord.errors import LockLost, LockTimeout
 if TYPE_CHECKING:
     from coord.recipes.held import Held
 
+WITH_VALUE = frozenset(("--ttl", "--timeout"))
+OPTIONS = WITH_VALUE | {"--no-wait", "-h", "--help"}
+"""What `coord lock` itself takes; `coord.cli.main.hoist` lets it stand behind the name too."""
+
 NOT_WON = 75  # EX_TEMPFAIL: try again later
 LOST = 76
 
@@ -50,17 +54,23 @@ def lock(
     be lost it gets SIGTERM, then SIGKILL before the lock can pass on; it dies with this process. Exit code 75: not won
     in time; 76: lost while held.
     """
-    words = [word for word in command or [] if word != "--"] if (command or [])[:1] == ["--"] else list(command or [])
+    words = list(command or [])
+    if words[:1] == ["--"]:
+        words.pop(0)
+    elif words and words[0].startswith("-"):
+        raise typer.BadParameter(f"no such option; write -- before a command that begins like one: {words[0]}")
     with _stopping_as_exit():
         raise typer.Exit(_locked(options_of(context), name, words, ttl, 0 if no_wait else timeout))
 
 
 def _locked(options: Options, name: str, command: Sequence[str], ttl: float, timeout: float | None) -> int:
     with options.connect() as client:
+        wanted = client.lock(name, ttl=ttl)
+        client.get(name)  # to wait for a lock is one thing, to wait for a server that is not there another
         try:
-            guard = client.lock(name, ttl=ttl).acquire(timeout=timeout)
+            guard = wanted.acquire(timeout=timeout)
         except LockTimeout as late:
-            output.problem(f"coord lock: {late}")
+            output.problem(f"coord lock: {output.told(late)}")
             return NOT_WON
         try:
             with guard:

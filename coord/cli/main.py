@@ -15,7 +15,7 @@ import typer
 
 from coord.cli import kv, local, locking, services, status
 from coord.cli.options import GLOBAL_WITH_VALUE, Format, Options
-from coord.cli.output import problem
+from coord.cli.output import problem, told
 from coord.errors import CoordError, LocalServerNotice
 
 app = typer.Typer(
@@ -27,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_LOCK_WORDS = 2  # "lock" and the name; what follows is the command
+
 for group in (kv, locking, services, status):
     group.add(app)
 app.add_typer(local.app, name="local")
@@ -94,7 +96,7 @@ def _run(words: list[str]) -> int:
     try:
         app(args=words)
     except CoordError as error:
-        problem(f"Error: {error}")
+        problem(f"Error: {told(error)}")
         return 1
     except BrokenPipeError:
         # The reader of our output went away (head, say): nothing to tell, and nobody to tell it to.
@@ -116,27 +118,39 @@ def _show_warning(
 
 
 def hoist(words: Sequence[str]) -> list[str]:
-    """The words with global options moved to the front, so that they may stand anywhere, as in etcdctl.
+    """The words with options moved before what they belong to, so that they may stand anywhere, as in etcdctl.
 
-    What follows ``--`` belongs to the command that is run and stays where it is.
+    Global options come to the front, those of ``coord lock`` before its name. The command that it runs begins after
+    ``--``, or with the first word after the name, and stays as it is: its ``--user`` is not ours.
     """
     front: list[str] = []
+    own: list[str] = []
     rest: list[str] = []
+    plain = 0
     position = 0
     while position < len(words):
         word = words[position]
+        locks = rest[:1] == ["lock"]
+        if word == "--" or (locks and plain == _LOCK_WORDS and not word.startswith("-")):
+            break
         position += 1
-        if word == "--":
-            return [*front, *rest, "--", *words[position:]]
         name, equals, _ = word.partition("=")
-        if name not in GLOBAL_WITH_VALUE:
-            rest.append(word)
-        elif equals or position == len(words):
-            front.append(word)
-        else:
-            front += [word, words[position]]
+        taken = [word]
+        if (
+            not equals
+            and position < len(words)
+            and (name in GLOBAL_WITH_VALUE or (locks and name in locking.WITH_VALUE))
+        ):
+            taken.append(words[position])
             position += 1
-    return [*front, *rest]
+        if name in GLOBAL_WITH_VALUE:
+            front += taken
+        elif locks and name in locking.OPTIONS:
+            own += taken
+        else:
+            plain += not word.startswith("-")
+            rest += taken
+    return [*front, *rest[:1], *own, *rest[1:], *words[position:]]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from coord.errors import CoordError
 from coord.model import Event, EventKind, Header, KeyValue, WatchBatch
 
 
@@ -24,6 +25,17 @@ def problem(text: str) -> None:
     """One line on standard error."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+def told(error: BaseException) -> str:
+    """An error with what caused it: "it was not stored in time: connection refused"."""
+    text = str(error)
+    cause = error.__cause__
+    while isinstance(cause, CoordError):
+        if str(cause) not in text:
+            text += f": {cause}"
+        cause = cause.__cause__
+    return text
 
 
 def raw(data: bytes) -> None:

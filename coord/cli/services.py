@@ -55,8 +55,6 @@ def services(
     options = options_of(context)
     with options.connect() as client:
         if follow:
-            if not service:
-                raise typer.BadParameter("name the service to follow", param_hint="SERVICE")
             _follow(options.json, client.discover(service))
             return
         found = client.instances(service)
@@ -80,12 +78,12 @@ def services(
 
 
 def _follow(as_json: bool, view: Any) -> None:
-    with view:
-        for change in view.changes():
-            if as_json:
-                output.as_json({"change": change.kind.value, "instance": _document(change.instance)})
-            else:
-                output.line(f"{change.kind.value:8} {change.instance.id} {change.instance.address}")
+    for change in view.changes():
+        found = change.instance
+        if as_json:
+            output.as_json({"change": change.kind.value, "instance": _document(found)})
+        else:
+            output.line(f"{change.kind.value:8} {found.service} {found.id} {found.address}")
 
 
 def _document(instance: Any) -> dict[str, Any]:

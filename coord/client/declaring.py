@@ -53,6 +53,7 @@ class Declaration:
         self._version = 1  # counts values wanted
         self._stored = 0  # the version known to be in the store under `session`
         self._error: CoordError | None = None
+        self._trouble: CoordError | None = None
         self._under_way: Duty | None = None  # one at a time: two that overtake each other would leave the older value
         self._late_until = -_FOREVER  # a put without an answer may still arrive until then
         self._newest = 0  # every put of ours that was answered made this revision or an older one
@@ -82,6 +83,11 @@ class Declaration:
     def error(self) -> CoordError | None:
         """Why the keeper stopped trying: refused for good, withdrawn or closed."""
         return self._error
+
+    @property
+    def trouble(self) -> CoordError | None:
+        """What the last request ended with, for the error of who gives up waiting."""
+        return self._trouble
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` on the keeper's thread whenever `lease`, `error` or `stage` may have changed.
@@ -191,6 +197,7 @@ class Declaration:
     def done(self, duty: Duty, result: object, error: CoordError | None, now: float) -> None:
         """Take the answer of a put or a deletion."""
         self._under_way = None
+        self._trouble = error
         if isinstance(duty, _Putting):
             if isinstance(error, (OutcomeUnknown, CallTimeout)):
                 # It may arrive later than what follows it, which must then be made good once more.

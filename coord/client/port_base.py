@@ -291,7 +291,8 @@ class Declared:
         """See `coord.port.Declared.settled`."""
         got = await self._port._wait(self._lease, self._declaration.subscribe, until=deadline)
         if got is None:
-            raise CallTimeout("the key was not stored in time; the keeper goes on trying")
+            trouble = self._declaration.trouble or self._port.keeper.trouble(self._declaration.ttl)
+            raise CallTimeout("the key was not stored in time; the keeper goes on trying") from trouble
         return got
 
     def _lease(self) -> int | None:
