@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from coord import statuses
-from coord.server import answers
-from coord.server.answers import Followed, Sliced, Turns, after, cancel
+from coord.server.answers import cancel
 from coord.server.api.cluster import ClusterApi
 from coord.server.api.kv import KvApi
 from coord.server.api.lease import LeaseApi
@@ -213,6 +212,8 @@ def test_a_large_range_is_given_up_when_its_caller_leaves() -> None:
         row = bench.table.rows[methods.KV_RANGE.path]
         request = pb.RangeRequest(key=b"k", range_end=b"l", sort_target=pb.RangeRequest.VALUE)
         answer = bench.table.unary(row)(FakeCall(), request.SerializeToString())
+        await asyncio.sleep(0)
+        assert bench.state.store.is_pinned_below(10**9), "it has begun"
         cancel(answer)
         assert answer.done
         assert not bench.state.store.is_pinned_below(10**9), "a reader that left holds no compaction up"
@@ -418,86 +419,3 @@ def test_members_are_listed_without_a_revision() -> None:
         assert list(answer.members[0].peerURLs) == ["http://localhost:2380"]
 
     run(scenario)
-
-
-# --- work that takes several steps
-
-
-def test_sliced_work_brings_its_result_or_its_error() -> None:
-    async def main() -> None:
-        turns = Turns()
-
-        def steps(error: Exception | None) -> Any:
-            for _ in range(10):
-                yield
-            if error is not None:
-                raise error
-            return "done"
-
-        assert await Sliced(turns, steps(None)) == "done"
-        with pytest.raises(Refused):
-            await Sliced(turns, steps(Refused(statuses.COMPACTED)))
-
-    asyncio.run(main())
-
-
-def test_long_reads_together_take_no_more_of_a_turn_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def main() -> None:
-        now = 0.0
-        monkeypatch.setattr(answers, "perf_counter", lambda: now)
-
-        def steps() -> Any:
-            nonlocal now
-            for _ in range(4):
-                now += 0.002
-                yield
-
-        turns = Turns()
-        work = [Sliced(turns, steps()) for _ in range(50)]
-        longest = 0.0
-        while not all(one.done for one in work):
-            before = now
-            await asyncio.sleep(0)
-            longest = max(longest, now - before)
-        assert now == pytest.approx(50 * 4 * 0.002)
-        assert longest < 0.006
-
-    asyncio.run(main())
-
-
-def test_what_is_given_up_closes_its_generator() -> None:
-    async def main() -> None:
-        closed: list[bool] = []
-
-        def steps() -> Any:
-            try:
-                while True:
-                    yield
-            finally:
-                closed.append(True)
-
-        work = Sliced(Turns(), steps())
-        await asyncio.sleep(0)
-        first: Pending[None] = Pending()
-        both = after(first, lambda: work)
-        first.resolve(None)
-        cancel(both)
-        assert closed == [True]
-        with pytest.raises(asyncio.CancelledError):
-            await both
-
-    asyncio.run(main())
-
-
-def test_a_second_step_starts_only_after_the_first_and_not_after_its_failure() -> None:
-    started: list[int] = []
-    first: Pending[None] = Pending()
-    followed = Followed(first, lambda: started.append(1))
-    assert started == []
-    first.fail(Refused(statuses.TIMED_OUT))
-    assert started == []
-    assert isinstance(followed.error, Refused)
-
-
-def test_nothing_to_wait_for_means_at_once() -> None:
-    assert after(None, lambda: "now") == "now"
