@@ -84,7 +84,7 @@ async def _open(stream: Any, watchers: int) -> Any:
 
 async def _read(stream: Any, arrived: list[float], size: int, complete: asyncio.Event) -> None:
     try:
-        while (await stream.read()) is not grpc.aio.EOF:  # pyright: ignore[reportAttributeAccessIssue]  # Cython
+        while (await stream.read()) is not grpc.aio.EOF:  # pyright: ignore[reportAttributeAccessIssue]  # made in Cython, where it cannot look
             arrived.append(time.perf_counter())
             if len(arrived) == size:
                 complete.set()

@@ -54,7 +54,7 @@ def describe_caller(client: object) -> bytes:
         "pid": os.getpid(),
         "task": _caller_name(),
         "since": round(time.time(), 3),
-        "client": _clients.setdefault(client, secrets.token_hex(4)),
+        "client": _clients.get(client) or _clients.setdefault(client, secrets.token_hex(4)),
     }
     return json.dumps(facts, separators=(",", ":")).encode()
 

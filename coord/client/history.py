@@ -117,26 +117,28 @@ class History:
 
 
 def _loss(known: Mark, sent: Mark, answer: Mark, linearizable: bool) -> HistoryLost | None:
-    facts = {
-        "cluster_id": answer.cluster_id,
-        "expected_cluster_id": known.cluster_id,
-        "revision": answer.revision,
-        "seen_revision": sent.revision,
-        "term": answer.term,
-        "seen_term": sent.term,
-    }
-    if answer.cluster_id and known.cluster_id and answer.cluster_id != known.cluster_id:
-        return HistoryLost(
-            f"another cluster answers: id {answer.cluster_id:x}, so far it was {known.cluster_id:x}", **facts
-        )
-    if not linearizable:
+    text = _complaint(known, sent, answer, linearizable)
+    if not text:
         return None
+    return HistoryLost(
+        text,
+        cluster_id=answer.cluster_id,
+        expected_cluster_id=known.cluster_id,
+        revision=answer.revision,
+        seen_revision=sent.revision,
+        term=answer.term,
+        seen_term=sent.term,
+    )
+
+
+def _complaint(known: Mark, sent: Mark, answer: Mark, linearizable: bool) -> str:
+    """What is wrong with an answer, empty if nothing is."""
+    if answer.cluster_id and known.cluster_id and answer.cluster_id != known.cluster_id:
+        return f"another cluster answers: id {answer.cluster_id:x}, so far it was {known.cluster_id:x}"
+    if not linearizable:
+        return ""
     if answer.revision < sent.revision:
-        return HistoryLost(
-            f"the cluster went back in time: revision {answer.revision} after {sent.revision} had been seen", **facts
-        )
+        return f"the cluster went back in time: revision {answer.revision} after {sent.revision} had been seen"
     if answer.term and answer.term < sent.term:
-        return HistoryLost(
-            f"the cluster went back in time: term {answer.term} after {sent.term} had been seen", **facts
-        )
-    return None
+        return f"the cluster went back in time: term {answer.term} after {sent.term} had been seen"
+    return ""

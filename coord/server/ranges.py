@@ -32,6 +32,8 @@ OPEN_END: Final = b"\x00"
 Range = pb.RangeRequest
 Steps: TypeAlias = Generator[None, None, bytes]
 Fields: TypeAlias = Generator[None, None, list[bytes]]
+Where: TypeAlias = tuple[bytes, bytes | None, int, Callable[[bytes, bytes | None, int], list[bytes]]]
+"""Start, end and revision of a read, and what lists the keys that may have existed then."""
 
 
 def bounds(key: bytes, range_end: bytes) -> tuple[bytes, bytes | None]:
@@ -50,7 +52,7 @@ def reply(store: Store, request: pb.RangeRequest, header: bytes) -> bytes:
         return header + _one(store, request)
     if _reads_now(store, request) and _ordered_by_key(request) and not _filtered(request) and not request.count_only:
         return _plain(store, request, header)
-    work = steps(store, request, header)
+    work = steps(store, request, header, undisturbed=True)
     while True:
         try:
             next(work)
@@ -72,27 +74,31 @@ def is_large(store: Store, request: pb.RangeRequest) -> bool:
     return store.index.known_count(start, end) > SLICE
 
 
-def steps(store: Store, request: pb.RangeRequest, header: bytes) -> Steps:
+def steps(store: Store, request: pb.RangeRequest, header: bytes, *, undisturbed: bool = False) -> Steps:
     """The reply, in slices: a generator that yields between them and returns it.
 
     Writes between the slices do not show, and compaction waits: the revision is pinned while the generator is open.
+    `undisturbed` promises that there are none.
     """
     start, end = bounds(request.key, request.range_end)
     revision = request.revision if request.revision > 0 else store.seen_revision
+    # Without writes in between, what was deleted cannot have existed now. The queue of a lock is read so, in the order
+    # of its create revisions, and every release leaves a deleted key behind until the next compaction.
+    known = store.index.select if undisturbed and _reads_now(store, request) else store.index.known
     with store.pinned(revision):
         count = store.index.count(start, end) if _reads_now(store, request) else None
         if request.count_only:
             if count is None:
                 count = 0
-                for found in _walk(store, start, end, revision, SLICE):
+                for found in _walk(store, (start, end, revision, known), SLICE):
                     count += len(found)
                     yield
             return header + _counted(count)
         limit = max(request.limit, 0)
         if _ordered_by_key(request) and not _filtered(request):
-            fields = yield from _in_key_order(store, request, (start, end, revision), count, limit)
+            fields = yield from _in_key_order(store, request, (start, end, revision, known), count, limit)
         else:
-            fields = yield from _selected(store, request, (start, end, revision), limit)
+            fields = yield from _selected(store, request, (start, end, revision, known), limit)
         return b"".join([header, *fields])
 
 
@@ -162,16 +168,15 @@ def _revisions(record: bytes) -> tuple[int, int]:
 # --- the walk
 
 
-def _walk(
-    store: Store, start: bytes, end: bytes | None, revision: int, first: int
-) -> Iterator[list[tuple[bytes, bytes]]]:
+def _walk(store: Store, where: Where, first: int) -> Iterator[list[tuple[bytes, bytes]]]:
     """(key, revision key) of what existed at `revision`, in key order, a slice of keys at a time.
 
     Each slice starts after the last key of the one before, so it may be taken while others write in between.
     """
-    cursor, size = start, first
+    cursor, end, revision, known = where
+    size = first
     while True:
-        keys = store.index.known(cursor, end, size)
+        keys = known(cursor, end, size)
         find = store.index.find
         yield [(key, stored) for key in keys if (stored := find(key, revision)) is not None]
         if len(keys) < size:
@@ -179,14 +184,11 @@ def _walk(
         cursor, size = keys[-1] + b"\0", SLICE
 
 
-def _in_key_order(
-    store: Store, request: pb.RangeRequest, where: tuple[bytes, bytes | None, int], count: int | None, limit: int
-) -> Fields:
+def _in_key_order(store: Store, request: pb.RangeRequest, where: Where, count: int | None, limit: int) -> Fields:
     """Records in key order, cut at `limit` while walking; past it only a read of the past walks on, to count."""
-    start, end, revision = where
     out: list[bytes] = []
     taken = seen = 0
-    for found in _walk(store, start, end, revision, min(limit + 1, SLICE) if limit else SLICE):
+    for found in _walk(store, where, min(limit + 1, SLICE) if limit else SLICE):
         seen += len(found)
         wanted = [stored for _, stored in (found[: limit - taken] if limit else found)]
         taken += len(wanted)
@@ -199,9 +201,8 @@ def _in_key_order(
     return out
 
 
-def _selected(store: Store, request: pb.RangeRequest, where: tuple[bytes, bytes | None, int], limit: int) -> Fields:
+def _selected(store: Store, request: pb.RangeRequest, where: Where, limit: int) -> Fields:
     """Records that are filtered, or in an order of their own: sorted runs of one slice each, merged at the end."""
-    start, end, revision = where
     # With no explicit order etcd fetches limit + 1 keys in key order and sorts only those; clients can see that.
     cut = limit + 1 if limit and request.sort_order == Range.NONE and not _filtered(request) else 0
     descending = request.sort_order == Range.DESCEND
@@ -209,7 +210,7 @@ def _selected(store: Store, request: pb.RangeRequest, where: tuple[bytes, bytes 
     passes = _filter(request) if _filtered(request) else None
     runs: list[list[tuple[Any, bytes]]] = []
     seen = kept = 0
-    for found in _walk(store, start, end, revision, SLICE):
+    for found in _walk(store, where, SLICE):
         seen += len(found)
         run = _run(store, found[: cut - kept] if cut else found, passes, order)
         kept += len(run)

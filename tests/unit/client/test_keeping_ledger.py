@@ -252,3 +252,30 @@ def test_closing_leaves_it_to_the_revocation() -> None:
     assert not drive.keeper.tickets
     with pytest.raises(ClosedError):
         drive.keeper.ticket(ticket.session, b"n")
+
+
+def test_acknowledged_releases_do_not_wake_the_keeper_each_time() -> None:
+    drive = Drive()
+    session = drive.session()
+    drive.keeper.next_wake()
+    woken = drive.wakes
+    for _ in range(10):
+        ticket = drive.keeper.ticket(session, b"n")
+        drive.keeper.claiming(ticket, drive.clock.now() + 5)
+        drive.keeper.answered(ticket)
+        drive.keeper.leave(ticket, drive.clock.now() + 1)
+        drive.keeper.deleted(ticket, drive.clock.now())
+    assert drive.wakes == woken + 1
+
+
+def test_a_release_that_is_not_acknowledged_wakes_the_keeper_in_time() -> None:
+    drive = Drive()
+    ticket = claimed(drive)
+    asleep_until = drive.keeper.next_wake()
+    woken = drive.wakes
+    drive.keeper.leave(ticket, drive.clock.now() + 1)
+    assert drive.wakes > woken
+    planned = drive.keeper.next_wake()
+    assert planned is not None
+    assert asleep_until is None or planned < asleep_until
+    assert planned == drive.clock.now() + 1

@@ -289,3 +289,18 @@ def test_large_reads_are_told_from_small(big, options, large):
     assert big.sm.range_is_large(pb.RangeRequest(key=b"0", range_end=b"9", **options)) == large
     assert not big.sm.range_is_large(pb.RangeRequest(key=b"0000", **options))
     assert not big.sm.range_is_large(pb.RangeRequest(key=b"0000", range_end=b"0010", **options))
+
+
+def test_a_read_of_now_that_is_sorted_does_not_walk_over_deleted_keys(machine, monkeypatch):
+    for number in range(50):
+        machine.put(b"lock/%d" % number, b"")
+        machine.delete(b"lock/%d" % number)
+    machine.put(b"lock/last", b"")
+
+    def walked(*_):
+        raise AssertionError("deleted keys were looked at")
+
+    monkeypatch.setattr(machine.sm.store.index, "known", walked)
+    request = Range(key=b"lock/", range_end=b"lock0", limit=1, sort_target=Range.CREATE, sort_order=Range.ASCEND)
+    response = pb.RangeResponse.FromString(machine.sm.range(request))
+    assert ([kv.key for kv in response.kvs], response.count, response.more) == ([b"lock/last"], 1, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
@@ -142,3 +143,40 @@ def test_a_histogram_counts_into_buckets() -> None:
 
 def test_the_log_of_a_throw_away_server_is_durable_at_once() -> None:
     assert MemoryJournal(Figures()).persist(Ready(), lambda: None)
+
+
+def test_a_worker_that_is_stopped_still_reports_what_it_did() -> None:
+    async def check() -> None:
+        loop = asyncio.get_running_loop()
+        worker = Worker(loop, "test")
+        reports: list[Any] = []
+        for number in range(3):
+            worker.submit(partial(int, number), lambda result, _: reports.append(result))
+        worker.stop()
+        await asyncio.sleep(0)
+        assert reports == [0, 1, 2]
+
+    run(check)
+
+
+def test_a_report_that_fails_does_not_hold_up_the_others() -> None:
+    async def check() -> None:
+        loop = asyncio.get_running_loop()
+        complaints: list[Any] = []
+        loop.set_exception_handler(lambda _, context: complaints.append(context["exception"]))
+        worker = Worker(loop, "test")
+        answered = loop.create_future()
+        gate = threading.Event()
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        worker.submit(gate.wait, lambda *_: None)
+        worker.submit(lambda: 1, fail)
+        worker.submit(lambda: 2, lambda result, _: answered.set_result(result))
+        gate.set()
+        assert await answered == 2
+        assert [type(each) for each in complaints] == [ZeroDivisionError]
+        worker.stop()
+
+    run(check)
