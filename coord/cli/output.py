@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from coord.errors import CoordError
+from coord.errors import CallTimeout, CoordError
 from coord.model import Event, EventKind, Header, KeyValue, WatchBatch
 
 
@@ -28,11 +28,11 @@ def problem(text: str) -> None:
 
 
 def told(error: BaseException) -> str:
-    """An error with what caused it: "it was not stored in time: connection refused"."""
+    """An error with what caused it: "it was not won in time: connection refused"."""
     text = str(error)
     cause = error.__cause__
     while isinstance(cause, CoordError):
-        if str(cause) not in text:
+        if str(cause) not in text and not isinstance(cause, CallTimeout):  # "… in time: … in time" says nothing
             text += f": {cause}"
         cause = cause.__cause__
     return text

@@ -38,7 +38,7 @@ def test_an_error_is_told_with_its_causes() -> None:
     late.__cause__ = lost
     timeout = LockTimeout("not won")
     timeout.__cause__ = late
-    assert told(timeout) == "not won: no lease was granted in time: connection refused"
+    assert told(timeout) == "not won: connection refused"
     again = CallTimeout("too late: connection refused")
     again.__cause__ = lost
     assert told(again) == "too late: connection refused"

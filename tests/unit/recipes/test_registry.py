@@ -114,7 +114,8 @@ def test_an_update_says_something_else() -> None:
 def test_a_bad_update_changes_nothing() -> None:
     place = Place()
     made = registered(client_of(place)).settle()
-    for wrong in ({"weight": -1}, {"address": ""}, {"metadata": {"a": 1}}, {"zone": 7}):
+    wrongs: tuple[dict[str, Any], ...] = ({"weight": -1}, {"address": ""}, {"metadata": {"a": 1}}, {"zone": 7})
+    for wrong in wrongs:
         with pytest.raises(UsageError):
             made.update(**wrong)
     assert made.instance.address == "a:1"
