@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from coord.server.boot import Member, open_member
-from coord.server.config import ServerConfig
-from coord.server.pending import Pending
+from coord.server.member.boot import Member, open_member
+from coord.server.member.pending import Pending
+from coord.server.settings.config import ServerConfig
 from coord.wire.rpc_pb2 import PutRequest
 
 VALUE = b"v" * 256

@@ -21,7 +21,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from coord import ops
-from coord.client.tls import Tls
+from coord.client.connection.tls import Tls
 from coord.errors import (
     AuthenticationFailed,
     CallTimeout,

@@ -15,8 +15,8 @@ from typing import TypeVar
 from coord import place
 from coord.client.aio import AsyncClient
 from coord.client.calls import Call
-from coord.client.tls import Tls
-from coord.client.urls import Endpoint
+from coord.client.connection.tls import Tls
+from coord.client.connection.urls import Endpoint
 from coord.model import DEFAULT, Default
 from coord.recipes.held import AsyncHeld as Held
 from coord.recipes.instance import Instance, new_instance

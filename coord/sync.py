@@ -16,8 +16,8 @@ from typing import TypeVar
 from coord import place
 from coord.client.blocking import BlockingClient
 from coord.client.calls import Call
-from coord.client.tls import Tls
-from coord.client.urls import Endpoint
+from coord.client.connection.tls import Tls
+from coord.client.connection.urls import Endpoint
 from coord.model import DEFAULT, Default
 from coord.program import run_blocking
 from coord.recipes.held import Held

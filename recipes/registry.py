@@ -26,7 +26,7 @@ NO_WAIT: Final = 1.0  # seconds
 
 
 class Background(Protocol):
-    """What `coord.client.background` gives for a program it runs."""
+    """What `coord.client.ports.background` gives for a program it runs."""
 
     def stop(self) -> Any:
         """Have it end; to be awaited on asyncio."""

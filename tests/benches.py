@@ -9,19 +9,19 @@ from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from coord.client import calls
-from coord.client.aio_port import AsyncPort
-from coord.client.blocking_port import BlockingPort
-from coord.client.connection_aio import AsyncConnection
-from coord.client.connection_blocking import BlockingConnection
-from coord.client.core import Settings
-from coord.client.session import Session
-from coord.client.urls import Endpoint
+from coord.client.connection.aio import AsyncConnection
+from coord.client.connection.blocking import BlockingConnection
+from coord.client.connection.core import Settings
+from coord.client.connection.urls import Endpoint
+from coord.client.keeper.session import Session
+from coord.client.ports.aio import AsyncPort
+from coord.client.ports.blocking import BlockingPort
 from coord.clock import now
 from coord.program import run_blocking
 
 KINDS = ("blocking", "asyncio")
 PATIENCE = 7.0
-"""Less than `coord.client.mailbox` sleeps at the most, so that a wake-up that was missed is not overlooked."""
+"""Less than `coord.client.ports.mailbox` sleeps at the most, so that a wake-up that was missed is not overlooked."""
 
 
 class ThreadJob:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
-from coord.client import retry, urls
 from coord.client.calls import Call
-from coord.client.core import Core, Settings
-from coord.client.history import History
-from coord.client.retry import Timeout
-from coord.client.tls import Tls
-from coord.client.urls import Endpoint
+from coord.client.connection import retry, urls
+from coord.client.connection.core import Core, Settings
+from coord.client.connection.history import History
+from coord.client.connection.retry import Timeout
+from coord.client.connection.tls import Tls
+from coord.client.connection.urls import Endpoint
 from coord.clock import now
 from coord.errors import NoLeader, UsageError
 from coord.keys import to_bytes

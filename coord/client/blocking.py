@@ -8,18 +8,19 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from coord import ops
-from coord.client import base, calls, channel
+from coord.client import base, calls
 from coord.client.base import ClientBase, Endpoints
 from coord.client.calls import Call
-from coord.client.connection_blocking import BlockingConnection
+from coord.client.connection import channel
+from coord.client.connection.blocking import BlockingConnection
+from coord.client.connection.retry import Timeout
+from coord.client.connection.tls import Tls
+from coord.client.connection.urls import Endpoint
 from coord.client.leases import BlockingLeases
 from coord.client.maintenance import BlockingMaintenance
 from coord.client.pages import PAGE, Pages
-from coord.client.retry import Timeout
 from coord.client.streaming import BlockingStreaming
-from coord.client.tls import Tls
 from coord.client.txn import BlockingTxn
-from coord.client.urls import Endpoint
 from coord.client.users import BlockingAuth
 from coord.errors import CoordError
 from coord.model import DEFAULT, DeleteResult, KeyValue, Member, PutResult, RangeResult, ServerStatus

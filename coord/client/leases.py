@@ -6,8 +6,9 @@ import math
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from coord.client import calls, retry
-from coord.client.retry import Timeout
+from coord.client import calls
+from coord.client.connection import retry
+from coord.client.connection.retry import Timeout
 from coord.errors import UsageError
 from coord.model import DEFAULT, LeaseGrant, LeaseInfo
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coord.client import calls
-from coord.client.retry import Timeout
+from coord.client.connection.retry import Timeout
 from coord.model import DEFAULT, Alarm, KeyspaceHash, Member
 from coord.wire import convert, methods
 

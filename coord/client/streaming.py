@@ -10,14 +10,14 @@ import threading
 from datetime import timedelta
 from typing import Final
 
-from coord.client.aio_port import AsyncPort
-from coord.client.background import Program, TaskHandle, TaskPrograms, ThreadHandle, ThreadPrograms
-from coord.client.blocking_port import BlockingPort
-from coord.client.connection_aio import AsyncConnection
-from coord.client.connection_blocking import BlockingConnection
-from coord.client.retry import Timeout, seconds
-from coord.client.session import Session
-from coord.client.watch_faces import AsyncWatch, OnCompacted, Watch, watch_spec
+from coord.client.connection.aio import AsyncConnection
+from coord.client.connection.blocking import BlockingConnection
+from coord.client.connection.retry import Timeout, seconds
+from coord.client.keeper.session import Session
+from coord.client.ports.aio import AsyncPort
+from coord.client.ports.background import Program, TaskHandle, TaskPrograms, ThreadHandle, ThreadPrograms
+from coord.client.ports.blocking import BlockingPort
+from coord.client.watch.faces import AsyncWatch, OnCompacted, Watch, watch_spec
 from coord.errors import UsageError
 from coord.model import DEFAULT
 from coord.program import run_blocking

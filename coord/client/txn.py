@@ -8,7 +8,7 @@ from typing import Self
 from coord import ops
 from coord.client import calls
 from coord.client.calls import Call
-from coord.client.retry import Timeout
+from coord.client.connection.retry import Timeout
 from coord.errors import UsageError
 from coord.model import DEFAULT, TxnResult
 from coord.ops import Compare, Op, Txn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from coord.client.calls import Call
-from coord.client.retry import Timeout
+from coord.client.connection.retry import Timeout
 from coord.model import DEFAULT, Access, AuthStatus, Permission
 from coord.ops import span
 from coord.wire import methods, users

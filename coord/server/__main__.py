@@ -11,8 +11,9 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 
-from coord.server import config_file, environment, flags, logs
-from coord.server.config import ConfigError, ServerConfig
+from coord.server import logs
+from coord.server.settings import config_file, environment, flags
+from coord.server.settings.config import ConfigError, ServerConfig
 from coord.server.version import ETCD_VERSION, coord_version
 
 _CONFIG_FILE = "config-file"

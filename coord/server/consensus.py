@@ -10,7 +10,7 @@ The core is told things and hands out work; it never acts. For each batch of wor
 A leader's own append counts towards the commit only after `advance`, so nothing is committed that the disk does not
 have. Steps 1 and 2 may overlap on a leader for messages that promise nothing about its own disk.
 
-Source: etcd-io/raft doc.go and node.go; the one-member implementation is `coord.server.solo`.
+Source: etcd-io/raft doc.go and node.go; the one-member implementation is `coord.server.member.solo`.
 """
 
 from __future__ import annotations

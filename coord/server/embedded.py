@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any
 
 from coord.errors import ForkedError, LocalServerError
-from coord.server.config import ServerConfig
 from coord.server.server import Server
+from coord.server.settings.config import ServerConfig
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0

@@ -15,9 +15,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from coord.server.config import ServerConfig
 from coord.server.process import serve
 from coord.server.server import Server
+from coord.server.settings.config import ServerConfig
 from coord.server.version import coord_version
 
 IDLE_SECONDS = 300.0

@@ -17,10 +17,10 @@ from collections.abc import Callable
 
 from coord.errors import CoordError
 from coord.server import logs
-from coord.server.collector import LOOK_SECONDS, Collector, take_over
-from coord.server.config import ServerConfig
-from coord.server.periodic import Periodic
+from coord.server.member.collector import LOOK_SECONDS, Collector, take_over
+from coord.server.member.periodic import Periodic
 from coord.server.server import Server, StartError
+from coord.server.settings.config import ServerConfig
 
 _log = logs.logger(__name__)
 

@@ -11,22 +11,22 @@ from collections.abc import Callable, Sequence
 
 from coord import statuses
 from coord.errors import CoordError
-from coord.server import listeners
 from coord.server.api.cluster import ClusterApi
 from coord.server.api.kv import KvApi
 from coord.server.api.lease import LeaseApi
 from coord.server.api.maintenance import MaintenanceApi
 from coord.server.api.watch import WatchApi
-from coord.server.autocompaction import AutoCompaction, make_plan
-from coord.server.boot import Member, open_member
-from coord.server.config import ServerConfig
-from coord.server.grpc_adapter import GrpcServer
-from coord.server.health import Health
 from coord.server.invariant import InvariantBroken
 from coord.server.logs import logger
-from coord.server.periodic import Periodic
-from coord.server.table import Row, Table
-from coord.server.urls import Url, parse_url
+from coord.server.member.autocompaction import AutoCompaction, make_plan
+from coord.server.member.boot import Member, open_member
+from coord.server.member.periodic import Periodic
+from coord.server.settings.config import ServerConfig
+from coord.server.settings.urls import Url, parse_url
+from coord.server.transport import listeners
+from coord.server.transport.grpc_adapter import GrpcServer
+from coord.server.transport.health import Health
+from coord.server.transport.table import Row, Table
 from coord.server.version import ETCD_VERSION, coord_version
 
 _log = logger(__name__)

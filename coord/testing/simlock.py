@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from coord.client.ledger import Place as TicketPlace
+from coord.client.keeper.ledger import Place as TicketPlace
 from coord.errors import ClosedError, CoordError, LockLost, LockTimeout, NotOwner
 from coord.model import Event
 from coord.recipes.fenced import OwnedTxn

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable
 from typing import Any, Final
 
-from coord.client.session import SERVER_REQUEST_TIMEOUT
+from coord.client.keeper.session import SERVER_REQUEST_TIMEOUT
 from coord.errors import CallTimeout, CoordError, OutcomeUnknown, Unavailable
 
 _LAST_MOMENT: Final = 0.001  # seconds before a late request could no longer arrive

@@ -1,6 +1,6 @@
 """The port over the simulator: the clients' own port code, waiting on the virtual clock.
 
-What a claim, a withdrawal or a wait does is `coord.client.port_base`, the same as in the blocking and the asyncio port;
+What a claim, a withdrawal or a wait does is `coord.client.ports.base`, as in the blocking and the asyncio port;
 here is only how one waits (the program is suspended) and how one asks (a message is sent).
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from coord.client.mailbox import Listen
-from coord.client.port_base import PortBase
+from coord.client.ports.base import PortBase
+from coord.client.ports.mailbox import Listen
 from coord.errors import CallTimeout, ClosedError, CoordError, Unavailable
 from coord.model import RangeResult, TxnResult
 from coord.ops import Delete, Get, Txn

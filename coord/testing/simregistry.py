@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from coord.client.session import SERVER_REQUEST_TIMEOUT
+from coord.client.keeper.session import SERVER_REQUEST_TIMEOUT
 from coord.errors import ClosedError
 from coord.model import Event, EventKind
 from coord.port import Port

@@ -11,9 +11,9 @@ from typing import Any
 
 from coord.model import Event, EventKind, KeyValue, LeaseGrant, RangeResult, TxnResult
 from coord.ops import Get, Put, Txn
-from coord.server.apply import StateMachine
-from coord.server.commands import VERSION
 from coord.server.entry_pb2 import Envelope
+from coord.server.machine.apply import StateMachine
+from coord.server.member.commands import VERSION
 from coord.server.mvcc.records import decode_record
 from coord.server.mvcc.store import Change
 from coord.server.mvcc.streams import WatchStream

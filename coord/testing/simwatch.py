@@ -11,8 +11,8 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from coord.client.inbox import Inbox
-from coord.client.watch_actions import WatchSpec
+from coord.client.watch.actions import WatchSpec
+from coord.client.watch.inbox import Inbox
 from coord.errors import Compacted, CoordError
 from coord.model import WatchBatch
 from coord.wire import rpc_pb2
@@ -59,7 +59,7 @@ class SimWatcher:
 
 
 class SimHub:
-    """The watches of one client. See `coord.client.port_base.Hub`.
+    """The watches of one client. See `coord.client.ports.base.Hub`.
 
     `on_woken` is called while a commit puts a response on its way to a watcher.
     """

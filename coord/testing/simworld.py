@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from coord.client.duties import Commit, Duty, Grant, Renew, Revoke
-from coord.client.keeping import Keeper
+from coord.client.keeper.duties import Commit, Duty, Grant, Renew, Revoke
+from coord.client.keeper.keeping import Keeper
 from coord.errors import CoordError
 from coord.testing.choices import Choices, Event
 from coord.testing.clock import ManualClock

@@ -2,7 +2,7 @@
 
 A row says three things that a text or code alone does not tell: which error the user sees, whether the request may
 have taken effect although it failed, and what may be done about it. Knows no policy: how often and how long a call is
-repeated is decided in `coord.client.retry`.
+repeated is decided in `coord.client.connection.retry`.
 
 etcd's texts are looked up before the codes, because the same text travels under several codes (UNKNOWN from the lock
 service, UNAVAILABLE in 3.5 and FAILED_PRECONDITION in 3.6 for learners).

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 
-from coord.client.connection_blocking import BlockingConnection
+from coord.client.connection.blocking import BlockingConnection
 from coord.errors import AuthenticationFailed, PermissionDenied, RequestRefused, Unsupported
 from coord.model import Access, Permission
 from coord.wire import methods

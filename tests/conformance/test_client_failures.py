@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from coord.client import retry, urls
 from coord.client.aio import AsyncClient
+from coord.client.connection import retry, urls
 from coord.clock import now
 from coord.errors import (
     CallTimeout,

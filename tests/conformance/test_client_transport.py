@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from coord.client.tls import Tls
+from coord.client.connection.tls import Tls
 from coord.errors import AuthenticationFailed, CallTimeout, Unavailable, UsageError
 from tests.conftest import make_server
 from tests.faces import KINDS, Face, face

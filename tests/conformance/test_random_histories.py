@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from coord.server import validate
+from coord.server.machine import validate
 from coord.statuses import Refused
 from coord.wire import methods, rpc_pb2
 from tests.conformance.random_requests import METHODS, Requests

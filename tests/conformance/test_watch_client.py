@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from coord.client.watch_actions import CAPACITY, WatchSpec
-from coord.client.watch_faces import WatchReader
+from coord.client.watch.actions import CAPACITY, WatchSpec
+from coord.client.watch.faces import WatchReader
 from coord.errors import CallTimeout, Compacted
 from coord.model import WatchBatch
 from coord.ops import Txn, put, span

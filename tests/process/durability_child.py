@@ -19,10 +19,10 @@ import time
 from functools import partial
 from typing import Any
 
-from coord.server.apply import StateMachine
-from coord.server.boot import BootRefused, LogSizes, Member, end_process, open_member
-from coord.server.config import ServerConfig
-from coord.server.pending import Pending
+from coord.server.machine.apply import StateMachine
+from coord.server.member.boot import BootRefused, LogSizes, Member, end_process, open_member
+from coord.server.member.pending import Pending
+from coord.server.settings.config import ServerConfig
 from coord.server.storage.contract import Backend, Bucket
 from coord.server.storage.lossy import LossyFile
 from coord.statuses import Refused

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coord.server import commands
-from coord.server.apply import StateMachine
+from coord.server.machine.apply import StateMachine
+from coord.server.member import commands
 from coord.server.storage.files import RealFiles
 from coord.server.storage.memory import MemoryBackend
 from coord.server.storage.recovery import LogReader

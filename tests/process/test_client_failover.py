@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from coord.client.blocking import BlockingClient
-from coord.client.connection_blocking import BlockingConnection
+from coord.client.connection.blocking import BlockingConnection
 from coord.errors import HistoryLost, PermissionDenied
 from coord.model import LeaseState
 from coord.port import WatchTarget

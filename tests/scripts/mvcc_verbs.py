@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from coord.keys import EVERYTHING, prefix_end
-from coord.server import validate
+from coord.server.machine import validate
 from coord.server.mvcc.records import decode_record, is_tombstone, main_sub_of, record_key
 from coord.server.storage.contract import Bucket
 from coord.statuses import Refused

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from coord.client.ledger import Ledger, Ticket
-from coord.client.port_base import PortBase
-from coord.client.session import Phase, Session
+from coord.client.keeper.ledger import Ledger, Ticket
+from coord.client.keeper.session import Phase, Session
+from coord.client.ports.base import PortBase
 from coord.errors import CoordError, LockTimeout, OutcomeUnknown
 from coord.ops import Get, Order, Target, Txn
 from coord.recipes.fenced import OwnedTxn

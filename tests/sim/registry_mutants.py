@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from coord.client import declaring
-from coord.client.declaring import Declaration, Stage, _deletion
+from coord.client.keeper import declaring
+from coord.client.keeper.declaring import Declaration, Stage, _deletion
 from coord.errors import ClosedError, Compacted
 from coord.ops import Delete, Get, Txn
 from coord.port import WatchTarget

@@ -29,7 +29,7 @@ BANS = (
         "tests.process",  # processes give no event to wait for
         "benchmarks",  # lets a server settle before it is measured
         "tools",  # a demo that people watch
-        "coord.client.fork",  # runs while no other thread can: there is nothing to wait on
+        "coord.client.connection.fork",  # runs while no other thread can: there is nothing to wait on
         "coord.local",  # a server that starts in another process can only be asked again and again
     ),
     Ban(
@@ -51,7 +51,7 @@ BANS = (
         "asyncio.run_coroutine_threadsafe",
         "loop.call_soon_threadsafe with a plain callback",
         "tests",
-        "coord.client.aio_port",  # the keeper's thread has the loop start an endpoint; it logs how that ended
+        "coord.client.ports.aio",  # the keeper's thread has the loop start an endpoint; it logs how that ended
     ),
     Ban("os.system", "subprocess with an argument list"),
     Ban("pickle.loads", "a versioned format of our own", "tests"),

@@ -44,51 +44,38 @@ LAYERS = (
     # wire: messages and translation, no policy
     Layer("coord.wire*", (*VALUES, WIRE), (*TASKS, *NETWORK, *DISK, *CHANCE)),
     # the client's state machines: told things, return actions; only chance for jitter
-    Layer("coord.client.watch_requests", (*VALUES, "coord.client", WIRE), (*TASKS, *NETWORK, *DISK, *CHANCE)),
+    Layer("coord.client.watch.requests", (*VALUES, "coord.client", WIRE), (*TASKS, *NETWORK, *DISK, *CHANCE)),
     *(
         Layer(f"coord.client.{name}", (*PROGRAMS, "coord.client", WIRE), (*TASKS, *NETWORK, *DISK, "time"))
         for name in (
-            "watching",
-            "watch_errors",
-            "keeping",
-            "declaring",
-            "duties",
-            "ledger",
-            "session",
-            "endpoints",
-            "retry",
-            "urls",
+            "watch.watching",
+            "watch.errors",
+            "keeper.keeping",
+            "keeper.declaring",
+            "keeper.duties",
+            "keeper.ledger",
+            "keeper.session",
+            "connection.endpoints",
+            "connection.retry",
+            "connection.urls",
         )
     ),
     # a lock only: the floor of revisions is shared by the keeper's and the callers' threads
-    Layer("coord.client.history", PROGRAMS, ("asyncio", *NETWORK, *DISK)),
+    Layer("coord.client.connection.history", PROGRAMS, ("asyncio", *NETWORK, *DISK)),
     # the client's shells: threads, loops and grpc; they know recipes only as what they make
     Layer("coord.client*", (*PROGRAMS, "coord.client", "coord.recipes", WIRE), (*FRAMEWORKS, "lmdb")),
     # the server's deterministic core: the same log gives the same state on every member
     Layer("coord.server.invariant", (), (*TASKS, *NETWORK, *CHANCE)),
     Layer("coord.server.consensus", (), (*TASKS, *NETWORK, *DISK, *CHANCE)),
     Layer(
-        "coord.server.solo", ("coord.server.consensus", "coord.server.invariant"), (*TASKS, *NETWORK, *DISK, *CHANCE)
+        "coord.server.member.solo",
+        ("coord.server.consensus", "coord.server.invariant"),
+        (*TASKS, *NETWORK, *DISK, *CHANCE),
     ),
     Layer("coord.server.mvcc*", (*SERVER_VALUES, "coord.server.mvcc"), (*TASKS, *NETWORK, *DISK, *CHANCE)),
     *(
-        Layer(
-            f"coord.server.{name}",
-            (*SERVER_VALUES, "coord.server", WIRE),
-            (*TASKS, *NETWORK, *DISK, *CHANCE, "grpc"),
-        )
-        for name in (
-            "lessor",
-            "apply",
-            "txn",
-            "writing",
-            "ranges",
-            "validate",
-            "commands",
-            "alarms",
-            "members",
-            "identity",
-        )
+        Layer(f"coord.server.{name}", (*SERVER_VALUES, "coord.server", WIRE), (*TASKS, *NETWORK, *DISK, *CHANCE))
+        for name in ("machine*", "member.commands", "member.identity")
     ),
     # storage: bytes and files; not what the bytes mean
     Layer(
@@ -113,7 +100,7 @@ LAYERS = (
     Layer("coord.cli*", ("coord",)),
     Layer("coord.sync", ("coord.place", "coord.client", "coord.recipes", *PROGRAMS), ("asyncio", *FRAMEWORKS)),
     Layer("coord.aio", ("coord.place", "coord.client", "coord.recipes", *PROGRAMS), ("threading", *FRAMEWORKS)),
-    Layer("coord", ("coord.sync", "coord.aio", "coord.client.tls", "coord.recipes", *PROGRAMS), FRAMEWORKS),
+    Layer("coord", ("coord.sync", "coord.aio", "coord.client.connection.tls", "coord.recipes", *PROGRAMS), FRAMEWORKS),
 )
 
 FACES = {
@@ -200,10 +187,12 @@ def test_integrations_use_public_names():
 
 
 def test_the_rules_can_fail():
-    assert list(upward_imports(sample("import grpc\n", "coord.client.watching")))
-    assert list(upward_imports(sample("def f():\n    from coord.server.lessor import Lessor\n", "coord.server.mvcc.x")))
+    assert list(upward_imports(sample("import grpc\n", "coord.client.watch.watching")))
+    assert list(
+        upward_imports(sample("def f():\n    from coord.server.machine.lessor import Lessor\n", "coord.server.mvcc.x"))
+    )
     assert list(upward_imports(sample("from coord.client import blocking\n", "coord.model")))
-    assert not list(upward_imports(sample("from coord.errors import CoordError\n", "coord.client.watching")))
+    assert not list(upward_imports(sample("from coord.errors import CoordError\n", "coord.client.watch.watching")))
     assert list(forbidden_everywhere(sample("import coord.server\n", "coord.client.x")))
     assert list(forbidden_everywhere(sample("from coord import client\n", "coord.server.x")))
     assert list(forbidden_everywhere(sample("from coord.testing import sim\n", "coord.sync")))

@@ -12,7 +12,7 @@ import typer.main
 from coord import errors
 from coord.cli.main import app
 from coord.errors import CoordError
-from coord.server.flag_table import FLAGS, Support
+from coord.server.settings.flag_table import FLAGS, Support
 from coord.wire.methods import METHODS
 from tests.conformance.differences import CRASH, DIFFERENCES
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from coord.server.answers import after
-from coord.server.context import Context
-from coord.server.replica import Replica
-from coord.server.table import Row, Rule
+from coord.server.member.replica import Replica
+from coord.server.transport.answers import after
+from coord.server.transport.context import Context
+from coord.server.transport.table import Row, Rule
 from coord.wire import methods, rpc_pb2
 
 

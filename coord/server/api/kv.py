@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from coord.server import validate
-from coord.server.answers import Followed, Sliced, Turns, after
-from coord.server.context import Context
-from coord.server.pending import Pending
-from coord.server.replica import Replica
-from coord.server.table import Row, Rule
+from coord.server.machine import validate
+from coord.server.member.pending import Pending
+from coord.server.member.replica import Replica
+from coord.server.transport.answers import Followed, Sliced, Turns, after
+from coord.server.transport.context import Context
+from coord.server.transport.table import Row, Rule
 from coord.statuses import NO_SPACE, Refused
 from coord.wire import methods, rpc_pb2
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from coord.server.answers import after
-from coord.server.context import Context, Stream
-from coord.server.pending import Pending
-from coord.server.replica import Replica
-from coord.server.table import Row, Rule
+from coord.server.member.pending import Pending
+from coord.server.member.replica import Replica
+from coord.server.transport.answers import after
+from coord.server.transport.context import Context, Stream
+from coord.server.transport.table import Row, Rule
 from coord.statuses import NO_LEADER, TIMED_OUT, Refused
 from coord.wire import methods, rpc_pb2
 

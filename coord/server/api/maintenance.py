@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from coord.server.context import Context
-from coord.server.replica import Replica
+from coord.server.member.replica import Replica
 from coord.server.storage.contract import Backend
-from coord.server.table import Row, Rule
+from coord.server.transport.context import Context
+from coord.server.transport.table import Row, Rule
 from coord.server.version import ETCD_VERSION, STORAGE_VERSION
 from coord.statuses import NO_LEADER
 from coord.wire import methods, rpc_pb2

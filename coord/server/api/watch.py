@@ -12,11 +12,11 @@ import asyncio
 import random
 from typing import Any
 
-from coord.server.context import Context, Stream
+from coord.server.member.replica import Replica
 from coord.server.mvcc.streams import WatchStream
 from coord.server.mvcc.watchers import WatchHub
-from coord.server.replica import Replica
-from coord.server.table import Row, Rule
+from coord.server.transport.context import Context, Stream
+from coord.server.transport.table import Row, Rule
 from coord.wire import methods, rpc_pb2
 
 # Streams opened together would tell their progress together for ever.

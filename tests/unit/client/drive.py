@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from coord.client.duties import Commit, Duty, Grant, Renew, Revoke
-from coord.client.keeping import Keeper, Outcome
-from coord.client.session import Session
+from coord.client.keeper.duties import Commit, Duty, Grant, Renew, Revoke
+from coord.client.keeper.keeping import Keeper, Outcome
+from coord.client.keeper.session import Session
 from coord.errors import CoordError
 from coord.model import Header, LeaseGrant, TxnResult
 from coord.testing.clock import ManualClock

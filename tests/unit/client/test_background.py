@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from coord.client.aio_port import AsyncPort
-from coord.client.background import TaskPrograms, ThreadHandle, ThreadPrograms
-from coord.client.blocking_port import BlockingPort
-from coord.client.connection_aio import AsyncConnection
-from coord.client.connection_blocking import BlockingConnection
-from coord.client.core import Settings
-from coord.client.urls import Endpoint
+from coord.client.connection.aio import AsyncConnection
+from coord.client.connection.blocking import BlockingConnection
+from coord.client.connection.core import Settings
+from coord.client.connection.urls import Endpoint
+from coord.client.ports.aio import AsyncPort
+from coord.client.ports.background import TaskPrograms, ThreadHandle, ThreadPrograms
+from coord.client.ports.blocking import BlockingPort
 from coord.errors import CallTimeout, ClosedError
 from coord.port import Port
 

@@ -9,8 +9,8 @@ import pytest
 
 from coord.client import base
 from coord.client.blocking import BlockingClient
-from coord.client.tls import Tls
-from coord.client.urls import Endpoint
+from coord.client.connection.tls import Tls
+from coord.client.connection.urls import Endpoint
 from coord.errors import UsageError
 
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from coord.client.credentials import IDLE_LIMIT, Login, jwt_expiry
+from coord.client.connection.credentials import IDLE_LIMIT, Login, jwt_expiry
 
 
 def jwt(**claims: object) -> str:

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from coord.client.endpoints import REST_FIRST, REST_LIMIT, Endpoints
-from coord.client.urls import Endpoint
+from coord.client.connection.endpoints import REST_FIRST, REST_LIMIT, Endpoints
+from coord.client.connection.urls import Endpoint
 from coord.errors import UsageError
 
 A, B, C = (Endpoint(name) for name in ("a:1", "b:1", "c:1"))

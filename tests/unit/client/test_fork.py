@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from coord.client import fork
+from coord.client.connection import fork
 from coord.errors import ForkedError
 
 

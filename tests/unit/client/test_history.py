@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from coord.client.history import History, Mark
+from coord.client.connection.history import History, Mark
 from coord.errors import HistoryLost
 
 

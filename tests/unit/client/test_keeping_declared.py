@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from coord.client.declaring import Declaration, Stage
-from coord.client.session import SERVER_REQUEST_TIMEOUT
+from coord.client.keeper.declaring import Declaration, Stage
+from coord.client.keeper.session import SERVER_REQUEST_TIMEOUT
 from coord.errors import (
     ClosedError,
     LeaseNotFound,

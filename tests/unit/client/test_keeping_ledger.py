@@ -6,8 +6,8 @@ import gc
 
 import pytest
 
-from coord.client.ledger import BATCH_LIMIT, Place, Ticket
-from coord.client.session import SERVER_REQUEST_TIMEOUT
+from coord.client.keeper.ledger import BATCH_LIMIT, Place, Ticket
+from coord.client.keeper.session import SERVER_REQUEST_TIMEOUT
 from coord.errors import ClosedError, LeaseLost, OutcomeUnknown, Unavailable
 from coord.ops import Delete
 from tests.unit.client.drive import DONE, Commit, Drive, Renew, Revoke

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from coord.client.keeping import Outcome
-from coord.client.session import Phase, Session, margin
+from coord.client.keeper.keeping import Outcome
+from coord.client.keeper.session import Phase, Session, margin
 from coord.errors import (
     AuthenticationFailed,
     ClosedError,

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from coord.client.inbox import Inbox
-from coord.client.mailbox import Bell, LoopMailbox, Mailbox
+from coord.client.ports.mailbox import Bell, LoopMailbox, Mailbox
+from coord.client.watch.inbox import Inbox
 from coord.errors import ClosedError, Compacted
 from coord.model import WatchBatch
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from coord import statuses
-from coord.client import retry
-from coord.client.retry import DELAY_FIRST, DELAY_LIMIT, LOGINS, NO_WAIT, TRY_LEAST, Attempts, Failure
-from coord.client.urls import Endpoint
+from coord.client.connection import retry
+from coord.client.connection.retry import DELAY_FIRST, DELAY_LIMIT, LOGINS, NO_WAIT, TRY_LEAST, Attempts, Failure
+from coord.client.connection.urls import Endpoint
 from coord.errors import (
     AuthenticationFailed,
     CallTimeout,

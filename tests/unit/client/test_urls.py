@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coord.client.urls import Endpoint, Target, parse
+from coord.client.connection.urls import Endpoint, Target, parse
 from coord.errors import UsageError
 
 

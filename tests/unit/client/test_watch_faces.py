@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from coord.client.inbox import Inbox
-from coord.client.mailbox import Listen
-from coord.client.port_base import PortBase
-from coord.client.watch_actions import WatchSpec
-from coord.client.watch_faces import AsyncWatch, Watch, watch_spec
+from coord.client.ports.base import PortBase
+from coord.client.ports.mailbox import Listen
+from coord.client.watch.actions import WatchSpec
+from coord.client.watch.faces import AsyncWatch, Watch, watch_spec
+from coord.client.watch.inbox import Inbox
 from coord.errors import CallTimeout, ClosedError, Compacted, CoordError, Unavailable, UsageError
 from coord.keys import EVERYTHING
 from coord.model import Event, EventKind, Header, KeyValue, RangeResult, WatchBatch

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from coord import statuses
-from coord.client.watch_actions import (
+from coord.client.watch.actions import (
     Action,
     CloseStream,
     Deliver,
@@ -20,7 +20,7 @@ from coord.client.watch_actions import (
     WatchSpec,
     weight,
 )
-from coord.client.watching import IDLE_SECONDS, PATIENCE_SECONDS, SILENCE_SECONDS, WatchStream
+from coord.client.watch.watching import IDLE_SECONDS, PATIENCE_SECONDS, SILENCE_SECONDS, WatchStream
 from coord.errors import (
     AuthenticationFailed,
     ClosedError,

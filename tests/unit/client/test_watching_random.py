@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from coord import statuses
-from coord.client.watch_actions import (
+from coord.client.watch.actions import (
     Action,
     CloseStream,
     Deliver,
@@ -22,7 +22,7 @@ from coord.client.watch_actions import (
     WatchSpec,
     weight,
 )
-from coord.client.watching import WatchStream
+from coord.client.watch.watching import WatchStream
 from coord.errors import Compacted, Unavailable
 from coord.model import Event, EventKind, Header, KeyValue, WatchBatch
 from coord.wire.watch import WatchReply

@@ -9,11 +9,11 @@ import itertools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from coord.client.duties import Commit, Duty, Grant, Renew, Revoke
-from coord.client.keeping import Keeper
-from coord.client.mailbox import Listen
-from coord.client.port_base import PortBase
-from coord.client.session import Session as KeptSession
+from coord.client.keeper.duties import Commit, Duty, Grant, Renew, Revoke
+from coord.client.keeper.keeping import Keeper
+from coord.client.keeper.session import Session as KeptSession
+from coord.client.ports.base import PortBase
+from coord.client.ports.mailbox import Listen
 from coord.errors import CallTimeout, ClosedError, CoordError
 from coord.model import RangeResult, TxnResult
 from coord.ops import Delete, Get, Txn

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import coord
-from coord.client.background import TaskPrograms
-from coord.client.declaring import Stage
+from coord.client.keeper.declaring import Stage
+from coord.client.ports.background import TaskPrograms
 from coord.errors import CallTimeout, ClosedError, PermissionDenied, Unavailable, UsageError
 from coord.ops import Delete, Put, Txn
 from coord.program import run_blocking

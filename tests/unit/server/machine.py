@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from coord.server import validate
-from coord.server.apply import StateMachine
 from coord.server.entry_pb2 import Envelope
+from coord.server.machine import validate
+from coord.server.machine.apply import StateMachine
 from coord.server.storage.memory import MemoryBackend
 from coord.statuses import Refused, Status
 from coord.wire import rpc_pb2 as pb

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from coord import statuses
-from coord.server import answers
-from coord.server.answers import Followed, Sliced, Turns, after, cancel
-from coord.server.pending import Pending
+from coord.server.member.pending import Pending
+from coord.server.transport import answers
+from coord.server.transport.answers import Followed, Sliced, Turns, after, cancel
 from coord.statuses import Refused
 
 

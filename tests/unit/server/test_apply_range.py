@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from coord.server import ranges
+from coord.server.machine import ranges
 from coord.wire import rpc_pb2 as pb
 from coord.wire.mvcc_pb2 import KeyValue
 from tests.unit.server.machine import Machine, finish

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from coord.server.autocompaction import AutoCompaction, ByRevision, ByTime, make_plan
-from coord.server.config import ConfigError, ServerConfig
-from coord.server.pending import Pending
+from coord.server.member.autocompaction import AutoCompaction, ByRevision, ByTime, make_plan
+from coord.server.member.pending import Pending
+from coord.server.settings.config import ConfigError, ServerConfig
 from coord.statuses import COMPACTED, NO_LEADER, NO_SPACE, Refused
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from coord.server.apply import StateMachine
-from coord.server.boot import BootRefused, Member, check_fit, identity_of, open_member
-from coord.server.config import ServerConfig
 from coord.server.consensus import Entry, HardState, SnapshotMark
-from coord.server.identity import Identity, solo_identity
+from coord.server.machine.apply import StateMachine
+from coord.server.member.boot import BootRefused, Member, check_fit, identity_of, open_member
+from coord.server.member.identity import Identity, solo_identity
 from coord.server.mvcc.records import record_key
+from coord.server.settings.config import ServerConfig
 from coord.server.storage.backend import LmdbBackend
 from coord.server.storage.contract import Bucket
 from coord.server.storage.files import RealFiles

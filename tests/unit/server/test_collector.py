@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coord.server.collector import FORCE_SECONDS, Collector
+from coord.server.member.collector import FORCE_SECONDS, Collector
 
 
 class Bench:

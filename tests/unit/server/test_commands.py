@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from coord.server import commands
 from coord.server.entry_pb2 import Envelope
+from coord.server.member import commands
 from coord.wire.rpc_pb2 import DeleteRangeRequest, PutRequest
 
 LIMIT = 1_572_864

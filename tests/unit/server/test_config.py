@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from coord.server.config import ConfigError, ServerConfig
-from coord.server.urls import Url, parse_url
+from coord.server.settings.config import ConfigError, ServerConfig
+from coord.server.settings.urls import Url, parse_url
 
 
 def refusal(**settings: object) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from coord.server import config_file, environment, flags
-from coord.server.config import ConfigError, ServerConfig
-from coord.server.durations import parse_duration
-from coord.server.flag_table import FLAGS, Support
-from coord.server.flags import FlagError
+from coord.server.settings import config_file, environment, flags
+from coord.server.settings.config import ConfigError, ServerConfig
+from coord.server.settings.durations import parse_duration
+from coord.server.settings.flag_table import FLAGS, Support
+from coord.server.settings.flags import FlagError
 
 
 def config_of(*argv: str) -> ServerConfig:

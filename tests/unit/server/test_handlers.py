@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from coord import statuses
-from coord.server.answers import cancel
 from coord.server.api.cluster import ClusterApi
 from coord.server.api.kv import KvApi
 from coord.server.api.lease import LeaseApi
 from coord.server.api.maintenance import MaintenanceApi
 from coord.server.api.watch import WatchApi
-from coord.server.boot import Member, open_member
-from coord.server.config import ServerConfig
-from coord.server.context import Context
-from coord.server.pending import Pending
-from coord.server.table import Table
+from coord.server.member.boot import Member, open_member
+from coord.server.member.pending import Pending
+from coord.server.settings.config import ServerConfig
+from coord.server.transport.answers import cancel
+from coord.server.transport.context import Context
+from coord.server.transport.table import Table
 from coord.statuses import Refused, Status
 from coord.wire import methods
 from coord.wire import rpc_pb2 as pb

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from coord.server.lessor import MAX_TTL, Lessor, minimum_ttl
+from coord.server.machine.lessor import MAX_TTL, Lessor, minimum_ttl
 from coord.server.storage.contract import Bucket
 from coord.server.storage.memory import MemoryBackend
 from coord.statuses import LEASE_EXISTS, LEASE_NOT_FOUND, LEASE_TTL_TOO_LARGE, Refused

@@ -8,16 +8,16 @@ from typing import Any, cast
 
 import pytest
 
-from coord.server import commands
-from coord.server.apply import StateMachine
 from coord.server.consensus import Entry, HardState, Ready, SnapshotMark
 from coord.server.entry_pb2 import Envelope
-from coord.server.figures import Figures
-from coord.server.identity import Identity
 from coord.server.invariant import InvariantBroken
-from coord.server.pending import Pending
-from coord.server.replica import Limits, Replica
-from coord.server.solo import SoloConsensus
+from coord.server.machine.apply import StateMachine
+from coord.server.member import commands
+from coord.server.member.figures import Figures
+from coord.server.member.identity import Identity
+from coord.server.member.pending import Pending
+from coord.server.member.replica import Limits, Replica
+from coord.server.member.solo import SoloConsensus
 from coord.statuses import (
     KEY_NOT_FOUND,
     NO_SPACE,

@@ -8,20 +8,20 @@ from typing import Any, cast
 
 import pytest
 
-from coord.server.apply import StateMachine
 from coord.server.consensus import SnapshotMark
-from coord.server.expiry import IN_FLIGHT, LeaseExpiry
-from coord.server.figures import Figures
-from coord.server.flusher import PRESSURE_BYTES, Flusher, FlushingBackend
-from coord.server.journal import MemoryJournal
-from coord.server.lessor import Lessor
-from coord.server.pauses import TICK, PauseWatch
-from coord.server.pending import Pending
-from coord.server.quota import NoSpaceAlarm, Quota, cost
-from coord.server.scrubber import Scrubber
+from coord.server.machine.apply import StateMachine
+from coord.server.machine.lessor import Lessor
+from coord.server.member.expiry import IN_FLIGHT, LeaseExpiry
+from coord.server.member.figures import Figures
+from coord.server.member.flusher import PRESSURE_BYTES, Flusher, FlushingBackend
+from coord.server.member.journal import MemoryJournal
+from coord.server.member.pauses import TICK, PauseWatch
+from coord.server.member.pending import Pending
+from coord.server.member.quota import NoSpaceAlarm, Quota, cost
+from coord.server.member.scrubber import Scrubber
+from coord.server.member.worker import Worker
 from coord.server.storage.errors import BackendFailed, BackendFull
 from coord.server.storage.memory import MemoryBackend
-from coord.server.worker import Worker
 from coord.statuses import LEASE_NOT_FOUND, TOO_MANY_REQUESTS, Refused
 from coord.wire.rpc_pb2 import (
     DeleteRangeRequest,

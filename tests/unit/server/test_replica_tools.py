@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from coord.server.consensus import Ready
-from coord.server.figures import Figures, Histogram
-from coord.server.journal import MemoryJournal
-from coord.server.pending import Pending
-from coord.server.periodic import Periodic
-from coord.server.worker import Worker
+from coord.server.member.figures import Figures, Histogram
+from coord.server.member.journal import MemoryJournal
+from coord.server.member.pending import Pending
+from coord.server.member.periodic import Periodic
+from coord.server.member.worker import Worker
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:

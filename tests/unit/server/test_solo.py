@@ -6,7 +6,7 @@ import pytest
 
 from coord.server.consensus import NORMAL, Entry, HardState, ReadState
 from coord.server.invariant import InvariantBroken
-from coord.server.solo import SoloConsensus
+from coord.server.member.solo import SoloConsensus
 
 
 def started(term: int = 1, last: int = 0) -> SoloConsensus:

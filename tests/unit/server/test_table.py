@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from coord import statuses
-from coord.server.context import ANONYMOUS, Context, Identity, PeerGone
-from coord.server.health import Health
-from coord.server.pending import Pending
-from coord.server.table import Row, Table, decode
+from coord.server.member.pending import Pending
+from coord.server.transport.context import ANONYMOUS, Context, Identity, PeerGone
+from coord.server.transport.health import Health
+from coord.server.transport.table import Row, Table, decode
 from coord.statuses import Refused, Status
 from coord.wire import methods, rpc_pb2
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from coord.server import validate
+from coord.server.machine import validate
 from coord.statuses import (
     DUPLICATE_KEY,
     INVALID_SORT_OPTION,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from coord.client.watch_actions import SendCancel, SendCreate
-from coord.client.watch_requests import to_message
+from coord.client.watch.actions import SendCancel, SendCreate
+from coord.client.watch.requests import to_message
 from coord.keys import EVERYTHING
 from coord.model import Event, EventKind, Header, KeyValue
 from coord.wire import mvcc_pb2, rpc_pb2

@@ -1,0 +1,1 @@
+"""Reaching a cluster: endpoints, channels, credentials, retries."""

@@ -1,0 +1,1 @@
+"""What carries recipes: the blocking and the asyncio port, and background programs."""

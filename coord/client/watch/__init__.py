@@ -1,0 +1,1 @@
+"""Watching keys: the machine, and its two faces."""

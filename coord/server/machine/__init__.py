@@ -1,0 +1,1 @@
+"""The replicated state machine: the same log gives the same state on every member."""

@@ -1,0 +1,1 @@
+"""What carries requests: the handler table, the gRPC adapter, health and listeners."""
