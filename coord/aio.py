@@ -18,12 +18,12 @@ from coord.client.calls import Call
 from coord.client.connection.tls import Tls
 from coord.client.connection.urls import Endpoint
 from coord.model import DEFAULT, Default
-from coord.recipes.held import AsyncHeld as Held
-from coord.recipes.instance import Instance, new_instance
-from coord.recipes.lock import AsyncLock as Lock
-from coord.recipes.registry import AsyncRegistration as Registration
-from coord.recipes.registry import AsyncView as View
-from coord.recipes.registry import present
+from coord.recipes.locks.lock import AsyncLock as Lock
+from coord.recipes.ownership.held import AsyncHeld as Held
+from coord.recipes.registry.instance import Instance, new_instance
+from coord.recipes.registry.registration import AsyncRegistration as Registration
+from coord.recipes.registry.registration import AsyncView as View
+from coord.recipes.registry.registration import present
 
 T = TypeVar("T")
 Duration = float | timedelta
@@ -96,7 +96,7 @@ class Client(AsyncClient):
     ) -> Lock:
         """A fair lock across processes: ``async with client.lock("stock") as held: ...``.
 
-        See `coord.recipes.lock.AsyncLock`.
+        See `coord.recipes.locks.lock.AsyncLock`.
 
         Raises:
             UsageError: the name is empty, or a duration is none.

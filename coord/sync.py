@@ -20,10 +20,10 @@ from coord.client.connection.tls import Tls
 from coord.client.connection.urls import Endpoint
 from coord.model import DEFAULT, Default
 from coord.program import run_blocking
-from coord.recipes.held import Held
-from coord.recipes.instance import Instance, new_instance
-from coord.recipes.lock import Lock
-from coord.recipes.registry import Registration, View, present
+from coord.recipes.locks.lock import Lock
+from coord.recipes.ownership.held import Held
+from coord.recipes.registry.instance import Instance, new_instance
+from coord.recipes.registry.registration import Registration, View, present
 
 T = TypeVar("T")
 Duration = float | timedelta
@@ -94,7 +94,9 @@ class Client(BlockingClient):
         timeout: Timeout = DEFAULT,
         on_lost: Callable[[Held], object] | None = None,
     ) -> Lock:
-        """A fair lock across processes: ``with client.lock("stock") as held: ...``. See `coord.recipes.lock.Lock`.
+        """A fair lock across processes: ``with client.lock("stock") as held: ...``.
+
+        See `coord.recipes.locks.lock.Lock`.
 
         Raises:
             UsageError: the name is empty, or a duration is none.

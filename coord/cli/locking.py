@@ -18,7 +18,7 @@ from coord.cli.options import Options, options_of
 from coord.errors import LockLost, LockTimeout
 
 if TYPE_CHECKING:
-    from coord.recipes.held import Held
+    from coord.recipes.ownership.held import Held
 
 WITH_VALUE = frozenset(("--ttl", "--timeout"))
 OPTIONS = WITH_VALUE | {"--no-wait", "-h", "--help"}

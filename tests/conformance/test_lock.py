@@ -14,7 +14,7 @@ import pytest
 import coord
 from coord.errors import LockLost, LockTimeout
 from coord.model import LeaseState
-from coord.recipes.lock import Lock
+from coord.recipes.locks.lock import Lock
 from tests.servers import ServerProcess
 
 PATIENCE = 15.0

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import coord
-from coord.recipes.instance import Instance
-from coord.recipes.roster import ChangeKind
+from coord.recipes.registry.instance import Instance
+from coord.recipes.registry.roster import ChangeKind
 from tests.servers import ROOT, ServerProcess
 
 PATIENCE = 20.0

@@ -16,12 +16,12 @@ from coord.client.keeper.session import Phase, Session
 from coord.client.ports.base import PortBase
 from coord.errors import CoordError, LockTimeout, OutcomeUnknown
 from coord.ops import Get, Order, Target, Txn
-from coord.recipes.fenced import OwnedTxn
-from coord.recipes.turn import Line, Terms, _Rejoin
-from coord.recipes.turn import Place as Owned
-from coord.testing.simlock import Shape
-from coord.testing.simport import SimPort
-from coord.testing.simworld import Faults
+from coord.recipes.ownership.fenced import OwnedTxn
+from coord.recipes.ownership.turn import Line, Terms, _Rejoin
+from coord.recipes.ownership.turn import Place as Owned
+from coord.testing.sim.port import SimPort
+from coord.testing.sim.scenarios.lock import Shape
+from coord.testing.sim.world import Faults
 
 Patch = Callable[[contextlib.ExitStack], None]
 

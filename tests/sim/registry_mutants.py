@@ -12,10 +12,10 @@ from coord.client.keeper.declaring import Declaration, Stage, _deletion
 from coord.errors import ClosedError, Compacted
 from coord.ops import Delete, Get, Txn
 from coord.port import WatchTarget
-from coord.recipes.roster import Follower
-from coord.testing.simregistry import Shape
-from coord.testing.simwatch import SimHub
-from coord.testing.simworld import Faults
+from coord.recipes.registry.roster import Follower
+from coord.testing.sim.scenarios.registry import Shape
+from coord.testing.sim.watch import SimHub
+from coord.testing.sim.world import Faults
 from tests.sim.mutants import swap
 
 Patch = Callable[[contextlib.ExitStack], None]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from coord.testing import sim, sweep
-from coord.testing.choices import FirstChoices, RandomChoices
-from coord.testing.simlock import LockScenario, Shape
+from coord.testing.sim import runner as sim
+from coord.testing.sim import sweep
+from coord.testing.sim.choices import FirstChoices, RandomChoices
+from coord.testing.sim.scenarios.lock import LockScenario, Shape
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from coord.testing.choices import RandomChoices
-from coord.testing.simlock import LockScenario
+from coord.testing.sim.choices import RandomChoices
+from coord.testing.sim.scenarios.lock import LockScenario
 from tests.sim.mutants import MUTANTS, Mutant, bug
 
 SEEDS = 6000

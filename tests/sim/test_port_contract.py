@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from coord.port import Session
-from coord.testing.choices import Choices, FirstChoices, RandomChoices
-from coord.testing.simworld import Program, SimWorld
+from coord.testing.sim.choices import Choices, FirstChoices, RandomChoices
+from coord.testing.sim.world import Program, SimWorld
 from tests.port_contract import SCENARIOS
 
 STEP_LIMIT = 20_000

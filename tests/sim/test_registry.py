@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from coord.testing import sim
-from coord.testing.choices import FirstChoices, RandomChoices
-from coord.testing.simregistry import RegistryScenario, Shape
-from coord.testing.sweep import FAULTS, GIVES_UP, LATENESS
+from coord.testing.sim import runner as sim
+from coord.testing.sim.choices import FirstChoices, RandomChoices
+from coord.testing.sim.scenarios.registry import RegistryScenario, Shape
+from coord.testing.sim.sweep import FAULTS, GIVES_UP, LATENESS
 from tests.sim.mutants import bug
 from tests.sim.registry_mutants import MUTANTS, Mutant
 

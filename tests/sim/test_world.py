@@ -6,13 +6,13 @@ import pytest
 
 from coord.errors import CoordError, OutcomeUnknown
 from coord.ops import Delete, Put, Txn, missing
-from coord.testing import sim
-from coord.testing.choices import FirstChoices, RandomChoices
-from coord.testing.clock import ManualClock
-from coord.testing.simlock import LockScenario, Shape
-from coord.testing.simnet import Network, Stage
-from coord.testing.simserver import SimServer
-from coord.testing.simworld import SimWorld, Violation
+from coord.testing.sim import runner as sim
+from coord.testing.sim.choices import FirstChoices, RandomChoices
+from coord.testing.sim.clock import ManualClock
+from coord.testing.sim.net import Network, Stage
+from coord.testing.sim.scenarios.lock import LockScenario, Shape
+from coord.testing.sim.server import SimServer
+from coord.testing.sim.world import SimWorld, Violation
 
 
 def test_the_same_seed_gives_the_same_run() -> None:

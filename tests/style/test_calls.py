@@ -36,7 +36,7 @@ BANS = (
         "print",
         "logging in the library, structlog in the server, coord.cli.output in commands",
         "coord.cli",  # the command's output is its product
-        "coord.testing.sim",  # a command as well
+        "coord.testing.sim.runner",  # a command as well
         "tests",
         "benchmarks",
         "tools",

@@ -88,7 +88,9 @@ LAYERS = (
     Layer("coord.server*", (*VALUES, "coord.server", WIRE), ("typer", "rich", "pytest", "fastapi", "django")),
     # recipes: programs over a port
     Layer("coord.recipes", ("coord.recipes", *PROGRAMS)),
-    Layer("coord.recipes.owner", (*PROGRAMS, "coord.recipes"), ("grpc", *FRAMEWORKS)),  # asks for the host's name
+    Layer(
+        "coord.recipes.ownership.owner", (*PROGRAMS, "coord.recipes"), ("grpc", *FRAMEWORKS)
+    ),  # asks for the host's name
     Layer("coord.recipes.*", (*PROGRAMS, "coord.recipes"), (*NETWORK, *FRAMEWORKS, "lmdb")),
     # integrations: public names
     Layer("coord.integrations*", ("coord.aio", "coord.recipes", "coord.integrations", *VALUES)),
@@ -107,7 +109,7 @@ FACES = {
     "held": "guards of both faces: an event for threads, a cancellation for tasks",
     "loss": "what is told of a loss in a thread and in a task",
     "lock": "names the calling thread or task as the owner",
-    "registry": "waits for a registration or a view in a thread and in a task",
+    "registration": "waits for a registration or a view in a thread and in a task",
     "owner": "describes the process, thread and task that hold a lock",
 }
 """Modules of recipes that are not programs and may know threads and tasks, with what for."""
@@ -197,4 +199,4 @@ def test_the_rules_can_fail():
     assert list(forbidden_everywhere(sample("from coord import client\n", "coord.server.x")))
     assert list(forbidden_everywhere(sample("from coord.testing import sim\n", "coord.sync")))
     assert list(programs_stay_pure(sample("import asyncio\n", "coord.recipes.queue")))
-    assert list(private_names(sample("from coord.recipes.lock import _take\n", "coord.integrations.x")))
+    assert list(private_names(sample("from coord.recipes.locks.lock import _take\n", "coord.integrations.x")))

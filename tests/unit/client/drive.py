@@ -10,7 +10,7 @@ from coord.client.keeper.keeping import Keeper, Outcome
 from coord.client.keeper.session import Session
 from coord.errors import CoordError
 from coord.model import Header, LeaseGrant, TxnResult
-from coord.testing.clock import ManualClock
+from coord.testing.sim.clock import ManualClock
 
 
 class Drive:

@@ -18,9 +18,9 @@ from coord.errors import CallTimeout, ClosedError, CoordError
 from coord.model import RangeResult, TxnResult
 from coord.ops import Delete, Get, Txn
 from coord.port import Session
-from coord.testing.clock import ManualClock
-from coord.testing.simserver import SimServer
-from coord.testing.simwatch import SimHub
+from coord.testing.sim.clock import ManualClock
+from coord.testing.sim.server import SimServer
+from coord.testing.sim.watch import SimHub
 
 T = TypeVar("T")
 

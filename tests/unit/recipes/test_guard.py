@@ -18,8 +18,8 @@ from coord.errors import (
 )
 from coord.model import LeaseState
 from coord.ops import Get, value
-from coord.recipes.held import Held
-from coord.recipes.lock import Lock
+from coord.recipes.locks.lock import Lock
+from coord.recipes.ownership.held import Held
 from tests.unit.recipes.direct import Place
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from coord.recipes.layout import LAYOUT, is_contender
+from coord.recipes.common.layout import LAYOUT, is_contender
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "layout.md"
 

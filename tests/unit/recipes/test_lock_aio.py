@@ -13,8 +13,8 @@ import pytest
 from coord.errors import LockLost, LockTimeout, NotOwner
 from coord.model import LeaseState
 from coord.ops import Get
-from coord.recipes.held import AsyncHeld
-from coord.recipes.lock import AsyncLock
+from coord.recipes.locks.lock import AsyncLock
+from coord.recipes.ownership.held import AsyncHeld
 from tests.unit.recipes.direct import DirectPort, Place
 
 

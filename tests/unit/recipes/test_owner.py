@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from coord.recipes.owner import Owner, describe_caller, parse_owner
+from coord.recipes.ownership.owner import Owner, describe_caller, parse_owner
 
 
 class Client:

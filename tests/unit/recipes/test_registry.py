@@ -18,9 +18,9 @@ from coord.client.ports.background import TaskPrograms
 from coord.errors import CallTimeout, ClosedError, PermissionDenied, Unavailable, UsageError
 from coord.ops import Delete, Put, Txn
 from coord.program import run_blocking
-from coord.recipes.instance import Instance, new_instance, service_prefix
-from coord.recipes.registry import AsyncRegistration, AsyncView, Registration, View, _Following, present
-from coord.recipes.roster import Change, ChangeKind, Follower
+from coord.recipes.registry.instance import Instance, new_instance, service_prefix
+from coord.recipes.registry.registration import AsyncRegistration, AsyncView, Registration, View, _Following, present
+from coord.recipes.registry.roster import Change, ChangeKind, Follower
 from tests.unit.recipes.direct import DirectPort, Place
 
 TTL = 10

@@ -13,8 +13,8 @@ from coord.errors import CallTimeout, ClosedError, HistoryLost, PermissionDenied
 from coord.model import Event, EventKind, KeyValue
 from coord.ops import Delete, Put, Txn
 from coord.program import run_blocking
-from coord.recipes.instance import Instance, new_instance, parse_instance, service_prefix
-from coord.recipes.roster import NOBODY, Change, ChangeKind, Follower, Roster, Seen, differences
+from coord.recipes.registry.instance import Instance, new_instance, parse_instance, service_prefix
+from coord.recipes.registry.roster import NOBODY, Change, ChangeKind, Follower, Roster, Seen, differences
 from tests.unit.recipes.direct import DirectPort, Place
 
 JOINED, UPDATED, LEFT = ChangeKind.JOINED, ChangeKind.UPDATED, ChangeKind.LEFT

@@ -19,10 +19,10 @@ from coord.keys import to_bytes
 from coord.model import DEFAULT, Default, KeyValue
 from coord.port import Port
 from coord.program import run_blocking
-from coord.recipes.durations import CALL_SECONDS, Seconds, Timeout, call_deadline, lifetime, seconds
-from coord.recipes.held import AsyncHeld, Held
-from coord.recipes.owner import Owner, describe_caller, parse_owner
-from coord.recipes.turn import Line, Place, Terms
+from coord.recipes.common.durations import CALL_SECONDS, Seconds, Timeout, call_deadline, lifetime, seconds
+from coord.recipes.ownership.held import AsyncHeld, Held
+from coord.recipes.ownership.owner import Owner, describe_caller, parse_owner
+from coord.recipes.ownership.turn import Line, Place, Terms
 
 
 class HasPort(Protocol):

@@ -20,7 +20,7 @@ from coord.wire.watch import create_request, read_reply
 
 if TYPE_CHECKING:
     from coord.server.mvcc.streams import WatchStream
-    from coord.testing.simserver import SimServer
+    from coord.testing.sim.server import SimServer
 
 
 class SimWatcher:

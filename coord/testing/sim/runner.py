@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from coord.testing import simregistry
-from coord.testing.choices import RandomChoices
-from coord.testing.simlock import LockScenario, Shape
-from coord.testing.simregistry import RegistryScenario
-from coord.testing.simworld import Faults, SimWorld
+from coord.testing.sim.choices import RandomChoices
+from coord.testing.sim.scenarios import registry as simregistry
+from coord.testing.sim.scenarios.lock import LockScenario, Shape
+from coord.testing.sim.scenarios.registry import RegistryScenario
+from coord.testing.sim.world import Faults, SimWorld
 
 CHUNK = 250  # schedules for one message between processes
 SHOWN = 5  # failures told in full

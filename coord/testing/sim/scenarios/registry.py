@@ -18,12 +18,12 @@ from coord.client.keeper.session import SERVER_REQUEST_TIMEOUT
 from coord.errors import ClosedError
 from coord.model import Event, EventKind
 from coord.port import Port
-from coord.recipes.instance import Instance, new_instance, service_prefix
-from coord.recipes.registry import Background, RegistrationBase
-from coord.recipes.roster import Change, ChangeKind, Follower
-from coord.testing.choices import Choices
-from coord.testing.simserver import ELECTION_SECONDS
-from coord.testing.simworld import Faults, SimCancelled, SimClient, SimWorld, Violation
+from coord.recipes.registry.instance import Instance, new_instance, service_prefix
+from coord.recipes.registry.registration import Background, RegistrationBase
+from coord.recipes.registry.roster import Change, ChangeKind, Follower
+from coord.testing.sim.choices import Choices
+from coord.testing.sim.server import ELECTION_SECONDS
+from coord.testing.sim.world import Faults, SimCancelled, SimClient, SimWorld, Violation
 
 SERVICE = "s"
 STRANGERS = (service_prefix(SERVICE) + b"!", service_prefix("s2") + b"x")

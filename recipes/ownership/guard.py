@@ -2,7 +2,8 @@
 
 A guard answers from the local clock alone whether ownership is proven at this moment, and lets writes carry the proof:
 `txn` commits only if the owned key still has the create revision it was won with, so the store itself refuses a holder
-that was stopped, partitioned or outlived. This file knows neither threads nor tasks; `coord.recipes.held` does.
+that was stopped, partitioned or outlived. This file knows neither threads nor tasks;
+`coord.recipes.ownership.held` does.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any, ClassVar
 from coord.errors import LeaseLost, LockLost, NotOwner
 from coord.model import LeaseState
 from coord.port import Port
-from coord.recipes.durations import Seconds, seconds
-from coord.recipes.turn import Place
+from coord.recipes.common.durations import Seconds, seconds
+from coord.recipes.ownership.turn import Place
 
 
 class GuardBase:

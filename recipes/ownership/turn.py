@@ -27,7 +27,7 @@ from coord.keys import prefix_end
 from coord.model import KeyValue, RangeResult, TxnResult
 from coord.ops import Get, Order, Put, Target, Txn, missing
 from coord.port import Port, Session, Ticket, WatchTarget
-from coord.recipes.layout import contender_prefix, is_contender
+from coord.recipes.common.layout import contender_prefix, is_contender
 
 logger = logging.getLogger("coord.lock")
 

@@ -12,11 +12,11 @@ from typing import Any, Self
 from coord.model import DEFAULT, LeaseState, TxnResult
 from coord.port import Port
 from coord.program import run_blocking
-from coord.recipes.durations import Timeout
-from coord.recipes.fenced import AsyncFenced, Fenced
-from coord.recipes.guard import GuardBase
-from coord.recipes.loss import AsyncLost, Lost
-from coord.recipes.turn import Place
+from coord.recipes.common.durations import Timeout
+from coord.recipes.ownership.fenced import AsyncFenced, Fenced
+from coord.recipes.ownership.guard import GuardBase
+from coord.recipes.ownership.loss import AsyncLost, Lost
+from coord.recipes.ownership.turn import Place
 
 logger = logging.getLogger("coord.lock")
 

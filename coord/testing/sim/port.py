@@ -17,11 +17,11 @@ from coord.errors import CallTimeout, ClosedError, CoordError, Unavailable
 from coord.model import RangeResult, TxnResult
 from coord.ops import Delete, Get, Txn
 from coord.port import Session
-from coord.testing.simwatch import SimHub
+from coord.testing.sim.watch import SimHub
 
 if TYPE_CHECKING:
-    from coord.testing.simnet import Message
-    from coord.testing.simworld import SimClient, SimWorld
+    from coord.testing.sim.net import Message
+    from coord.testing.sim.world import SimClient, SimWorld
 
 T = TypeVar("T")
 PATIENCE = 5.0  # seconds for one request of a call without deadline

@@ -15,12 +15,12 @@ from typing import Any, Final
 from coord.client.keeper.duties import Commit, Duty, Grant, Renew, Revoke
 from coord.client.keeper.keeping import Keeper
 from coord.errors import CoordError
-from coord.testing.choices import Choices, Event
-from coord.testing.clock import ManualClock
-from coord.testing.simnet import Message, Network, Stage
-from coord.testing.simport import SimPort, Waiter
-from coord.testing.simserver import SimServer
-from coord.testing.simwatch import SimWatcher
+from coord.testing.sim.choices import Choices, Event
+from coord.testing.sim.clock import ManualClock
+from coord.testing.sim.net import Message, Network, Stage
+from coord.testing.sim.port import SimPort, Waiter
+from coord.testing.sim.server import SimServer
+from coord.testing.sim.watch import SimWatcher
 
 _FOREVER: Final = float("inf")
 

@@ -16,13 +16,13 @@ from typing import Any
 from coord.client.keeper.ledger import Place as TicketPlace
 from coord.errors import ClosedError, CoordError, LockLost, LockTimeout, NotOwner
 from coord.model import Event
-from coord.recipes.fenced import OwnedTxn
-from coord.recipes.guard import GuardBase
-from coord.recipes.layout import is_contender
-from coord.recipes.turn import Line, Terms
-from coord.testing.choices import Choices
-from coord.testing.simwatch import SimWatcher
-from coord.testing.simworld import Faults, SimCancelled, SimClient, SimWorld, Violation
+from coord.recipes.common.layout import is_contender
+from coord.recipes.ownership.fenced import OwnedTxn
+from coord.recipes.ownership.guard import GuardBase
+from coord.recipes.ownership.turn import Line, Terms
+from coord.testing.sim.choices import Choices
+from coord.testing.sim.watch import SimWatcher
+from coord.testing.sim.world import Faults, SimCancelled, SimClient, SimWorld, Violation
 
 NAME = b"L"
 DATA = b"data"

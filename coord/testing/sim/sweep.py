@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from coord.testing.choices import FirstChoices
-from coord.testing.simlock import LockScenario, Shape
-from coord.testing.simnet import Stage
-from coord.testing.simworld import SimClient, SimWorld
+from coord.testing.sim.choices import FirstChoices
+from coord.testing.sim.net import Stage
+from coord.testing.sim.scenarios.lock import LockScenario, Shape
+from coord.testing.sim.world import SimClient, SimWorld
 
 LATENESS: Final = range(4)
 GIVES_UP: Final = "cancel", "cancel twice", "lost answer", "late request", "close", "cut", "restart"

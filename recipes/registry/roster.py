@@ -13,7 +13,7 @@ from coord.keys import prefix_end
 from coord.model import Event, EventKind, KeyValue
 from coord.ops import Get
 from coord.port import Port, Watching, WatchTarget
-from coord.recipes.instance import Instance, parse_instance, service_prefix
+from coord.recipes.registry.instance import Instance, parse_instance, service_prefix
 
 logger = logging.getLogger("coord.registry")
 

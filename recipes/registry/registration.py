@@ -18,9 +18,9 @@ from coord.errors import CallTimeout, ClosedError, UsageError
 from coord.model import DEFAULT, Default
 from coord.port import Declared, Port
 from coord.program import run_blocking
-from coord.recipes.durations import Seconds, Timeout, call_deadline, lifetime
-from coord.recipes.instance import Instance, new_instance, service_prefix
-from coord.recipes.roster import NOBODY, Change, Follower, differences
+from coord.recipes.common.durations import Seconds, Timeout, call_deadline, lifetime
+from coord.recipes.registry.instance import Instance, new_instance, service_prefix
+from coord.recipes.registry.roster import NOBODY, Change, Follower, differences
 
 NO_WAIT: Final = 1.0  # seconds
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Self
 from coord.model import DEFAULT, TxnResult
 from coord.ops import Attribute, Compare, Op, Relation, Txn, delete, get, put
 from coord.program import run_blocking
-from coord.recipes.durations import Timeout, call_deadline
+from coord.recipes.common.durations import Timeout, call_deadline
 
 if TYPE_CHECKING:
-    from coord.recipes.guard import GuardBase
+    from coord.recipes.ownership.guard import GuardBase
 
 
 class OwnedTxn:

@@ -1,0 +1,7 @@
+"""``python -m coord.testing.sim``."""
+
+import sys
+
+from coord.testing.sim.runner import main
+
+sys.exit(main())

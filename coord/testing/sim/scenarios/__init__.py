@@ -1,0 +1,1 @@
+"""What is simulated: one file for each recipe."""

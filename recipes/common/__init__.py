@@ -1,0 +1,1 @@
+"""What every recipe uses: durations, the table of stored keys, patience, following."""

@@ -1,0 +1,1 @@
+"""Services: who is registered, and finding them."""
