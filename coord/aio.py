@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import inspect
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from coord import place
 from coord.client.aio import AsyncClient
@@ -18,19 +20,16 @@ from coord.client.calls import Call
 from coord.client.connection.tls import Tls
 from coord.client.connection.urls import Endpoint
 from coord.model import DEFAULT, Default
-from coord.recipes.locks.lock import AsyncLock as Lock
-from coord.recipes.ownership.held import AsyncHeld as Held
-from coord.recipes.registry.instance import Instance, new_instance
-from coord.recipes.registry.registration import AsyncRegistration as Registration
-from coord.recipes.registry.registration import AsyncView as View
-from coord.recipes.registry.registration import present
+from coord.recipes.aio import AsyncRecipes
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 Duration = float | timedelta
 Timeout = Duration | Default | None
 
 
-class Client(AsyncClient):
+class Client(AsyncClient, AsyncRecipes):
     """A client with every recipe. See `coord.client.aio.AsyncClient` for etcd's own calls.
 
     Args:
@@ -85,53 +84,6 @@ class Client(AsyncClient):
         """Close: end every call and watch, take registrations out, revoke the leases. Again is harmless."""
         await super().close()
         await asyncio.to_thread(self._place.leave)
-
-    def lock(
-        self,
-        name: str | bytes,
-        *,
-        ttl: Duration = 10,
-        timeout: Timeout = DEFAULT,
-        on_lost: Callable[[Held], object] | None = None,
-    ) -> Lock:
-        """A fair lock across processes: ``async with client.lock("stock") as held: ...``.
-
-        See `coord.recipes.locks.lock.AsyncLock`.
-
-        Raises:
-            UsageError: the name is empty, or a duration is none.
-        """
-        return Lock(self, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
-
-    def register(
-        self,
-        service: str,
-        address: str,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        weight: int = 1,
-        zone: str = "",
-        ttl: Duration = 10,
-        id: str | None = None,  # noqa: A002  # the name that the value has
-        timeout: Timeout = DEFAULT,
-    ) -> Registration:
-        """Register an instance of a service and keep it registered; await it, or use it with ``async with``.
-
-        See `coord.sync.Client.register`. It is being registered from this call on, awaited or not.
-
-        Raises:
-            UsageError: a field cannot be stored.
-        """
-        instance = new_instance(service, address, metadata=metadata, weight=weight, zone=zone, id=id)
-        return Registration(self, instance, ttl, timeout)
-
-    def discover(self, service: str, *, timeout: Timeout = DEFAULT) -> View:
-        """The instances of a service, followed live; see `coord.sync.Client.discover`."""
-        return View(self, service, timeout)
-
-    async def instances(self, service: str = "", *, timeout: Timeout = DEFAULT) -> tuple[Instance, ...]:
-        """Who is registered for a service now; see `coord.sync.Client.instances`."""
-        return await present(self, service, timeout)
 
 
 def connect(
@@ -198,48 +150,21 @@ def use_as_default(client: Client) -> Iterator[Client]:
             _defaults[loop] = before
 
 
-def lock(
-    name: str | bytes,
-    *,
-    ttl: Duration = 10,
-    timeout: Timeout = DEFAULT,
-    on_lost: Callable[[Held], object] | None = None,
-) -> Lock:
-    """A lock of the default client: ``async with coord.aio.lock("/my-lock") as held: ...``.
+def _of_default(method: Callable[Concatenate[Client, P], R]) -> Callable[P, R]:
+    """The method of the default client, as a function."""
 
-    Raises:
-        NotConfigured: no endpoint is given and a local server is not allowed here.
-        UsageError: the name is empty, or a duration is none.
-    """
-    return default_client().lock(name, ttl=ttl, timeout=timeout, on_lost=on_lost)
+    @functools.wraps(method, assigned=("__name__", "__doc__", "__annotations__"))
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return method(default_client(), *args, **kwargs)
+
+    call.__qualname__ = method.__name__
+    # Without the client, which nobody gives; `wraps` would show it.
+    whole = inspect.signature(method)
+    call.__signature__ = whole.replace(parameters=list(whole.parameters.values())[1:])  # type: ignore[attr-defined]  # inspect reads it
+    return call
 
 
-def register(
-    service: str,
-    address: str,
-    *,
-    metadata: Mapping[str, str] | None = None,
-    weight: int = 1,
-    zone: str = "",
-    ttl: Duration = 10,
-    id: str | None = None,  # noqa: A002  # the name that the value has
-    timeout: Timeout = DEFAULT,
-) -> Registration:
-    """Register an instance with the default client; see `Client.register`.
-
-    Raises:
-        NotConfigured: no endpoint is given and a local server is not allowed here.
-        UsageError: a field cannot be stored.
-    """
-    return default_client().register(
-        service, address, metadata=metadata, weight=weight, zone=zone, ttl=ttl, id=id, timeout=timeout
-    )
-
-
-def discover(service: str, *, timeout: Timeout = DEFAULT) -> View:
-    """The instances of a service, followed live by the default client; see `Client.discover`.
-
-    Raises:
-        NotConfigured: no endpoint is given and a local server is not allowed here.
-    """
-    return default_client().discover(service, timeout=timeout)
+# All of these raise NotConfigured if no endpoint is given and a local server is not allowed here.
+lock = _of_default(Client.lock)
+register = _of_default(Client.register)
+discover = _of_default(Client.discover)

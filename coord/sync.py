@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
+import inspect
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from coord import place
 from coord.client.blocking import BlockingClient
@@ -19,18 +21,16 @@ from coord.client.calls import Call
 from coord.client.connection.tls import Tls
 from coord.client.connection.urls import Endpoint
 from coord.model import DEFAULT, Default
-from coord.program import run_blocking
-from coord.recipes.locks.lock import Lock
-from coord.recipes.ownership.held import Held
-from coord.recipes.registry.instance import Instance, new_instance
-from coord.recipes.registry.registration import Registration, View, present
+from coord.recipes.blocking import BlockingRecipes
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 Duration = float | timedelta
 Timeout = Duration | Default | None
 
 
-class Client(BlockingClient):
+class Client(BlockingClient, BlockingRecipes):
     """A client with every recipe. See `coord.client.blocking.BlockingClient` for etcd's own calls.
 
     Args:
@@ -85,68 +85,6 @@ class Client(BlockingClient):
         """Close: end every call and watch, take registrations out, revoke the leases. Again is harmless."""
         super().close()
         self._place.leave()
-
-    def lock(
-        self,
-        name: str | bytes,
-        *,
-        ttl: Duration = 10,
-        timeout: Timeout = DEFAULT,
-        on_lost: Callable[[Held], object] | None = None,
-    ) -> Lock:
-        """A fair lock across processes: ``with client.lock("stock") as held: ...``.
-
-        See `coord.recipes.locks.lock.Lock`.
-
-        Raises:
-            UsageError: the name is empty, or a duration is none.
-        """
-        return Lock(self, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
-
-    def register(
-        self,
-        service: str,
-        address: str,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        weight: int = 1,
-        zone: str = "",
-        ttl: Duration = 10,
-        id: str | None = None,  # noqa: A002  # the name that the value has
-        timeout: Timeout = DEFAULT,
-    ) -> Registration:
-        """Register an instance of a service and keep it registered; returns when it stands in the store.
-
-        It goes when the registration or the client is closed, or `ttl` seconds after this process died; as a context
-        manager it goes at the end of the block. `id` is chosen if it is not given.
-
-        Raises:
-            UsageError: a field cannot be stored.
-            CallTimeout: it was not stored in time; nothing is registered.
-            RequestRefused, ClosedError.
-        """
-        instance = new_instance(service, address, metadata=metadata, weight=weight, zone=zone, id=id)
-        registration = Registration(self, instance, ttl)
-        try:
-            return registration.settle(timeout=timeout)
-        except BaseException:
-            registration.close()
-            raise
-
-    def discover(self, service: str, *, timeout: Timeout = DEFAULT) -> View:
-        """The instances of a service, followed live: ``with client.discover("orders") as view: view.instances``.
-
-        `timeout` bounds the first reading.
-        """
-        return View(self, service, timeout)
-
-    def instances(self, service: str = "", *, timeout: Timeout = DEFAULT) -> tuple[Instance, ...]:
-        """Who is registered for a service now, for all services without a name; oldest first.
-
-        Raises:
-            CallTimeout, Unavailable, RequestRefused, HistoryLost, ClosedError.
-        """
-        return run_blocking(present(self, service, timeout))
 
 
 def connect(
@@ -219,48 +157,21 @@ atexit.register(_close_default)
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def lock(
-    name: str | bytes,
-    *,
-    ttl: Duration = 10,
-    timeout: Timeout = DEFAULT,
-    on_lost: Callable[[Held], object] | None = None,
-) -> Lock:
-    """A lock of the default client: ``with coord.lock("/my-lock") as held: ...``.
+def _of_default(method: Callable[Concatenate[Client, P], R]) -> Callable[P, R]:
+    """The method of the default client, as a function."""
 
-    Raises:
-        NotConfigured: no endpoint is given and a local server is not allowed here.
-        UsageError: the name is empty, or a duration is none.
-    """
-    return default_client().lock(name, ttl=ttl, timeout=timeout, on_lost=on_lost)
+    @functools.wraps(method, assigned=("__name__", "__doc__", "__annotations__"))
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return method(default_client(), *args, **kwargs)
+
+    call.__qualname__ = method.__name__
+    # Without the client, which nobody gives; `wraps` would show it.
+    whole = inspect.signature(method)
+    call.__signature__ = whole.replace(parameters=list(whole.parameters.values())[1:])  # type: ignore[attr-defined]  # inspect reads it
+    return call
 
 
-def register(
-    service: str,
-    address: str,
-    *,
-    metadata: Mapping[str, str] | None = None,
-    weight: int = 1,
-    zone: str = "",
-    ttl: Duration = 10,
-    id: str | None = None,  # noqa: A002  # the name that the value has
-    timeout: Timeout = DEFAULT,
-) -> Registration:
-    """Register an instance with the default client; see `Client.register`.
-
-    Raises:
-        NotConfigured: no endpoint is given and a local server is not allowed here.
-        UsageError: a field cannot be stored.
-    """
-    return default_client().register(
-        service, address, metadata=metadata, weight=weight, zone=zone, ttl=ttl, id=id, timeout=timeout
-    )
-
-
-def discover(service: str, *, timeout: Timeout = DEFAULT) -> View:
-    """The instances of a service, followed live by the default client; see `Client.discover`.
-
-    Raises:
-        NotConfigured: no endpoint is given and a local server is not allowed here.
-    """
-    return default_client().discover(service, timeout=timeout)
+# All of these raise NotConfigured if no endpoint is given and a local server is not allowed here.
+lock = _of_default(Client.lock)
+register = _of_default(Client.register)
+discover = _of_default(Client.discover)

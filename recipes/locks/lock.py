@@ -12,26 +12,18 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from coord.errors import LockTimeout, NotOwner, UsageError
 from coord.keys import to_bytes
 from coord.model import DEFAULT, Default, KeyValue
 from coord.port import Port
 from coord.program import run_blocking
+from coord.recipes.common.client import HasPort
 from coord.recipes.common.durations import CALL_SECONDS, Seconds, Timeout, call_deadline, lifetime, seconds
 from coord.recipes.ownership.held import AsyncHeld, Held
 from coord.recipes.ownership.owner import Owner, describe_caller, parse_owner
 from coord.recipes.ownership.turn import Line, Place, Terms
-
-
-class HasPort(Protocol):
-    """A client, as far as recipes are concerned."""
-
-    @property
-    def port(self) -> Port:
-        """What its programs run on."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

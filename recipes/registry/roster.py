@@ -6,19 +6,16 @@ import enum
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from functools import cached_property
+from typing import Final
 
-from coord.errors import CallTimeout, Compacted, CoordError, HistoryLost, Unavailable
 from coord.keys import prefix_end
 from coord.model import Event, EventKind, KeyValue
-from coord.ops import Get
-from coord.port import Port, Watching, WatchTarget
+from coord.port import Port
+from coord.recipes.common.following import RangeFollower
 from coord.recipes.registry.instance import Instance, parse_instance, service_prefix
 
 logger = logging.getLogger("coord.registry")
-
-ATTEMPT_SECONDS = 5.0  # for one reading, so that a program that follows for ever can be stopped in between
-PAUSE_SECONDS = 0.5  # between attempts while the server cannot be reached
 
 
 class ChangeKind(enum.Enum):
@@ -44,11 +41,17 @@ class Change:
     revision: int
 
 
-class Seen(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Seen:
     """Everybody by key, exactly as stored at `revision`; never changed."""
 
     known: Mapping[bytes, Instance]
     revision: int
+
+    @cached_property
+    def instances(self) -> tuple[Instance, ...]:
+        """Everybody, oldest first."""
+        return tuple(sorted(self.known.values(), key=_age))
 
 
 NOBODY: Final = Seen({}, 0)
@@ -62,21 +65,12 @@ class Roster:
 
     def __init__(self) -> None:
         self._seen = NOBODY
-        self._sorted: tuple[Seen, tuple[Instance, ...]] = (self._seen, ())
         self._refused: set[bytes] = set()  # keys that hold no instance, reported once each
 
     @property
     def seen(self) -> Seen:
         """The newest state."""
         return self._seen
-
-    @property
-    def instances(self) -> tuple[Instance, ...]:
-        """Everybody, oldest first."""
-        seen = self._seen
-        if self._sorted[0] is not seen:
-            self._sorted = (seen, tuple(sorted(seen.known.values(), key=_age)))
-        return self._sorted[1]
 
     def replace(self, items: Iterable[KeyValue], revision: int) -> list[Change]:
         """The whole state at `revision`; returns what changed against what was known."""
@@ -128,78 +122,15 @@ def _said(instance: Instance) -> tuple[object, ...]:
     return (instance.address, instance.metadata, instance.weight, instance.zone)
 
 
-class Follower:
+class Follower(RangeFollower[Change]):
     """Reads a service's instances and follows their changes; a program's own object, used by one at a time."""
 
     def __init__(self, port: Port, service: str) -> None:
-        self._port = port
-        self._start = service_prefix(service)
-        self._end = prefix_end(self._start)
-        self._watch: Watching | None = None
-        self._began = False  # the first state was told
+        start = service_prefix(service)
         self.roster = Roster()
+        super().__init__(port, start, prefix_end(start), self.roster, "the registered instances")
 
-    def move(self, port: Port) -> None:
-        """Go on with another port of the same client; what is watched stays."""
-        self._port = port
-
-    async def read(self, deadline: float | None) -> list[Change]:
-        """Read everybody; the next changes are those after this revision.
-
-        Raises:
-            CallTimeout, Unavailable, RequestRefused, HistoryLost, ClosedError.
-        """
-        self.close()
-        found = await self._port.range(Get(self._start, self._end), deadline=deadline)
-        revision = found.header.revision
-        self._watch = self._port.watch([WatchTarget(self._start, self._end)], from_revision=revision + 1)
-        return self.roster.replace(found.items, revision)
-
-    async def next(self, deadline: float | None) -> list[Change]:
-        """Wait for the next changes; the first call returns everybody who is there as JOINED, which may be nobody.
-
-        What was compacted away, and a cluster that was restored from a backup, are made good by reading again: the
-        difference is what is returned.
-
-        Raises:
-            CallTimeout: the deadline passed.
-            RequestRefused: the service may not be read.
-            ClosedError: the client was closed.
-        """
-        while True:
-            try:
-                changes = await self._step(deadline)
-            except (Unavailable, CallTimeout) as trouble:
-                # Without a deadline there is nobody to tell, and the state may come back at any time.
-                await self._pause(deadline, trouble)
-            except HistoryLost as lost:
-                logger.warning("reading the registered instances anew: %s", lost)
-                self.close()
-                await self._pause(deadline, lost)
-            else:
-                if changes or not self._began:
-                    self._began = True
-                    return changes
-
-    async def _step(self, deadline: float | None) -> list[Change]:
-        if self._watch is None:
-            attempt = self._port.now() + ATTEMPT_SECONDS
-            return await self.read(attempt if deadline is None else min(attempt, deadline))
-        try:
-            batch = await self._watch.next(deadline=deadline)
-        except Compacted:
-            self.close()
-            return []
-        return self.roster.apply(batch.events, batch.revision)
-
-    async def _pause(self, deadline: float | None, trouble: CoordError) -> None:
-        until = self._port.now() + PAUSE_SECONDS
-        if deadline is not None and until >= deadline:
-            raise CallTimeout("no change was seen in time") from trouble
-        await self._port.sleep(until=until)
-
-    def close(self) -> None:
-        """Stop following."""
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.close()
+    @property
+    def seen(self) -> Seen:
+        """Everybody, as of the newest revision that was read or watched."""
+        return self.roster.seen

@@ -12,7 +12,7 @@ from coord.client.keeper.declaring import Declaration, Stage, _deletion
 from coord.errors import ClosedError, Compacted
 from coord.ops import Delete, Get, Txn
 from coord.port import WatchTarget
-from coord.recipes.registry.roster import Follower
+from coord.recipes.registry.roster import Follower, Seen
 from coord.testing.sim.scenarios.registry import Shape
 from coord.testing.sim.watch import SimHub
 from coord.testing.sim.world import Faults
@@ -116,7 +116,7 @@ def _(stack: contextlib.ExitStack) -> None:
         before = self.roster.seen
         changes = await plain(self, deadline)
         if len(self.roster.seen.known) < len(before.known):
-            self.roster._seen = before._replace(revision=self.roster.seen.revision)
+            self.roster._seen = Seen(before.known, self.roster.seen.revision)
             return []
         return changes
 

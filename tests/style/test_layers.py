@@ -109,7 +109,8 @@ FACES = {
     "held": "guards of both faces: an event for threads, a cancellation for tasks",
     "loss": "what is told of a loss in a thread and in a task",
     "lock": "names the calling thread or task as the owner",
-    "registration": "waits for a registration or a view in a thread and in a task",
+    "registration": "one lock between threads that update it",
+    "live": "waits for changes in a thread and in a task",
     "owner": "describes the process, thread and task that hold a lock",
 }
 """Modules of recipes that are not programs and may know threads and tasks, with what for."""

@@ -18,9 +18,11 @@ from coord.client.ports.background import TaskPrograms
 from coord.errors import CallTimeout, ClosedError, PermissionDenied, Unavailable, UsageError
 from coord.ops import Delete, Put, Txn
 from coord.program import run_blocking
+from coord.recipes.common.live import Following
 from coord.recipes.registry.instance import Instance, new_instance, service_prefix
-from coord.recipes.registry.registration import AsyncRegistration, AsyncView, Registration, View, _Following, present
+from coord.recipes.registry.registration import AsyncRegistration, Registration
 from coord.recipes.registry.roster import Change, ChangeKind, Follower
+from coord.recipes.registry.view import AsyncView, View, present
 from tests.unit.recipes.direct import DirectPort, Place
 
 TTL = 10
@@ -311,7 +313,7 @@ def test_who_looks_rarely_sees_the_sum(place: Place, client: Moved) -> None:
         leave(place, "a")
         for _ in range(3):
             client.turn.release()
-        while view._following is not None and view._following.roster.seen.revision < place.server.machine.revision:
+        while view._following is not None and view._following.follower.seen.revision < place.server.machine.revision:
             threading.Event().wait(0.001)
         assert take(changes, 1) == [(ChangeKind.JOINED, "b")]
 
@@ -377,7 +379,7 @@ def test_a_mistake_of_ours_does_not_leave_an_old_state_standing() -> None:
         async def range(self, request: Any, *, deadline: float | None) -> Any:
             raise ZeroDivisionError
 
-    following = _Following(Follower(client_of(Place()), "s"))
+    following = Following(Follower(client_of(Place()), "s"))
     with pytest.raises(ZeroDivisionError):
         run_blocking(following.run(Broken(Place(), 1)))
     with pytest.raises(ZeroDivisionError):

@@ -166,7 +166,7 @@ def test_events_add_up() -> None:
     assert told(roster.apply([put(B, 6)], 6)) == [(JOINED, "b")]
     moved = Instance("s", "a", "a:2")
     assert told(roster.apply([put(moved, 7)], 7)) == [(UPDATED, "a")]
-    assert roster.instances == (Instance("s", "b", "b:1", revision=6), Instance("s", "a", "a:2", revision=7))
+    assert roster.seen.instances == (Instance("s", "b", "b:1", revision=6), Instance("s", "a", "a:2", revision=7))
     assert told(roster.apply([gone(B, 8)], 8)) == [(LEFT, "b")]
     assert told(roster.apply([gone(B, 9)], 9)) == []
     assert roster.seen.revision == 9
@@ -178,14 +178,14 @@ def test_one_revision_is_one_state() -> None:
     before = roster.seen
     assert told(roster.apply([gone(A, 3), put(B, 3)], 3)) == [(LEFT, "a"), (JOINED, "b")]
     assert list(before.known) == [A.key], "who looked before sees what was then"
-    assert [each.id for each in roster.instances] == ["b"]
+    assert [each.id for each in roster.seen.instances] == ["b"]
 
 
 def test_coming_back_under_a_new_lease_is_no_change() -> None:
     roster = Roster()
     roster.replace([stored(A, 2)], 2)
     assert roster.apply([put(A, 9)], 9) == []
-    assert roster.instances[0].revision == 9
+    assert roster.seen.instances[0].revision == 9
 
 
 def test_reading_anew_tells_the_difference() -> None:

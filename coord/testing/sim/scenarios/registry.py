@@ -18,8 +18,9 @@ from coord.client.keeper.session import SERVER_REQUEST_TIMEOUT
 from coord.errors import ClosedError
 from coord.model import Event, EventKind
 from coord.port import Port
+from coord.recipes.common.client import Background
 from coord.recipes.registry.instance import Instance, new_instance, service_prefix
-from coord.recipes.registry.registration import Background, RegistrationBase
+from coord.recipes.registry.registration import RegistrationBase
 from coord.recipes.registry.roster import Change, ChangeKind, Follower
 from coord.testing.sim.choices import Choices
 from coord.testing.sim.server import ELECTION_SECONDS
@@ -139,9 +140,9 @@ class RegistryScenario:
             while True:
                 changes = await follower.next(None)
                 self._adds_up(told, changes)
-                if follower.roster.seen.revision < revision:
+                if follower.seen.revision < revision:
                     raise Violation(f"a view went back from revision {revision}")
-                revision = follower.roster.seen.revision
+                revision = follower.seen.revision
                 self._is_exact(follower, told)
         finally:
             follower.close()
@@ -178,7 +179,7 @@ class RegistryScenario:
                 told[key] = change.instance
 
     def _is_exact(self, follower: Follower, told: dict[bytes, Instance]) -> None:
-        known, revision = follower.roster.seen
+        known, revision = follower.seen.known, follower.seen.revision
         if _values(known) != self._stored(revision):
             raise Violation(f"a view at revision {revision} is {known}, stored was {self._stored(revision)}")
         if _values(told) != _values(known):
@@ -189,8 +190,8 @@ class RegistryScenario:
         for client, follower in self._followers:
             if client.stopped or client.closing or self.world.clock.now() < client.cut_until:
                 continue
-            if follower._watch is not None and _values(follower.roster.seen.known) != self._now_stored:
-                raise Violation(f"a view waits at {follower.roster.seen}, stored is {self._now_stored}")
+            if follower._watch is not None and _values(follower.seen.known) != self._now_stored:
+                raise Violation(f"a view waits at {follower.seen}, stored is {self._now_stored}")
 
     def _is_there(self, registration: RegistrationBase) -> None:
         declaration: Any = registration._declared
@@ -292,10 +293,10 @@ class RegistryScenario:
         if any(lease >> 32 in dead for lease in leases):
             return False
         views = [follower for client, follower in self._followers if client in alive and not _over(client)]
-        return all(_values(view.roster.seen.known) == self._now_stored for view in views)
+        return all(_values(view.seen.known) == self._now_stored for view in views)
 
     def _left(self) -> str:
-        views = [follower.roster.seen for _, follower in self._followers]
+        views = [follower.seen for _, follower in self._followers]
         return f"stored {self._now_stored}, registered {self._expected()}, views {views}, {self.world.net.messages}"
 
 

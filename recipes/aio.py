@@ -1,0 +1,73 @@
+"""Every recipe as a method of the asyncio client; `coord.recipes.blocking` is the same for threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from coord.model import DEFAULT
+from coord.recipes.common.client import HasPrograms
+from coord.recipes.common.durations import Seconds, Timeout
+from coord.recipes.locks.lock import AsyncLock
+from coord.recipes.ownership.held import AsyncHeld
+from coord.recipes.registry.instance import Instance, new_instance
+from coord.recipes.registry.registration import AsyncRegistration
+from coord.recipes.registry.view import AsyncView, present
+
+
+class AsyncRecipes(HasPrograms):
+    """What `coord.aio.Client` has beside etcd's own calls."""
+
+    def lock(
+        self,
+        name: str | bytes,
+        *,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[AsyncHeld], object] | None = None,
+    ) -> AsyncLock:
+        """A fair lock across processes: ``async with client.lock("stock") as held: ...``.
+
+        See `coord.recipes.locks.lock.AsyncLock`.
+
+        Raises:
+            UsageError: the name is empty, or a duration is none.
+        """
+        return AsyncLock(self, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
+
+    def register(
+        self,
+        service: str,
+        address: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        weight: int = 1,
+        zone: str = "",
+        ttl: Seconds = 10,
+        id: str | None = None,  # noqa: A002  # the name that the value has
+        timeout: Timeout = DEFAULT,
+    ) -> AsyncRegistration:
+        """Register an instance of a service and keep it registered; await it, or use it with ``async with``.
+
+        See `coord.recipes.blocking.BlockingRecipes.register`. It is being registered from this call on, awaited or not.
+
+        Raises:
+            UsageError: a field cannot be stored.
+        """
+        instance = new_instance(service, address, metadata=metadata, weight=weight, zone=zone, id=id)
+        return AsyncRegistration(self, instance, ttl, timeout)
+
+    def discover(self, service: str, *, timeout: Timeout = DEFAULT) -> AsyncView:
+        """The instances of a service, followed live; see `coord.recipes.blocking.BlockingRecipes.discover`.
+
+        Raises:
+            UsageError: the name is no text.
+        """
+        return AsyncView(self, service, timeout)
+
+    async def instances(self, service: str = "", *, timeout: Timeout = DEFAULT) -> tuple[Instance, ...]:
+        """Who is registered for a service now; see `coord.recipes.blocking.BlockingRecipes.instances`.
+
+        Raises:
+            CallTimeout, Unavailable, RequestRefused, HistoryLost, ClosedError.
+        """
+        return await present(self, service, timeout)

@@ -1,0 +1,84 @@
+"""Every recipe as a method of the blocking client; `coord.recipes.aio` is the same for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from coord.model import DEFAULT
+from coord.program import run_blocking
+from coord.recipes.common.client import HasPrograms
+from coord.recipes.common.durations import Seconds, Timeout
+from coord.recipes.locks.lock import Lock
+from coord.recipes.ownership.held import Held
+from coord.recipes.registry.instance import Instance, new_instance
+from coord.recipes.registry.registration import Registration
+from coord.recipes.registry.view import View, present
+
+
+class BlockingRecipes(HasPrograms):
+    """What `coord.Client` has beside etcd's own calls."""
+
+    def lock(
+        self,
+        name: str | bytes,
+        *,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[Held], object] | None = None,
+    ) -> Lock:
+        """A fair lock across processes: ``with client.lock("stock") as held: ...``.
+
+        See `coord.recipes.locks.lock.Lock`.
+
+        Raises:
+            UsageError: the name is empty, or a duration is none.
+        """
+        return Lock(self, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
+
+    def register(
+        self,
+        service: str,
+        address: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        weight: int = 1,
+        zone: str = "",
+        ttl: Seconds = 10,
+        id: str | None = None,  # noqa: A002  # the name that the value has
+        timeout: Timeout = DEFAULT,
+    ) -> Registration:
+        """Register an instance of a service and keep it registered; returns when it stands in the store.
+
+        It goes when the registration or the client is closed, or `ttl` seconds after this process died; as a context
+        manager it goes at the end of the block. `id` is chosen if it is not given.
+
+        Raises:
+            UsageError: a field cannot be stored.
+            CallTimeout: it was not stored in time; nothing is registered.
+            RequestRefused, ClosedError.
+        """
+        instance = new_instance(service, address, metadata=metadata, weight=weight, zone=zone, id=id)
+        registration = Registration(self, instance, ttl)
+        try:
+            return registration.settle(timeout=timeout)
+        except BaseException:
+            registration.close()
+            raise
+
+    def discover(self, service: str, *, timeout: Timeout = DEFAULT) -> View:
+        """The instances of a service, followed live: ``with client.discover("orders") as view: view.instances``.
+
+        `timeout` bounds the first reading.
+
+        Raises:
+            UsageError: the name is no text.
+        """
+        return View(self, service, timeout)
+
+    def instances(self, service: str = "", *, timeout: Timeout = DEFAULT) -> tuple[Instance, ...]:
+        """Who is registered for a service now, for all services without a name; oldest first.
+
+        Raises:
+            CallTimeout, Unavailable, RequestRefused, HistoryLost, ClosedError.
+        """
+        return run_blocking(present(self, service, timeout))
