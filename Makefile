@@ -45,7 +45,7 @@ process: prepare ## kill, pause, torn files, full disks
 pythons: prepare ## unit tests on the other Pythons found here
 	@JOBS=$(JOBS) $(CHECKS) pythons
 
-sim: prepare ## simulated schedules of the lock, and a fifth as many of the registry (SCHEDULES=100000)
+sim: prepare ## simulated schedules of the lock, and a twentieth as many of each other recipe (SCHEDULES=100000)
 	@SCHEDULES=$(SCHEDULES) JOBS=$(JOBS) $(CHECKS) sim
 
 bench: prepare ## benchmarks; takes minutes, wants an idle machine

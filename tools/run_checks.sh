@@ -28,9 +28,12 @@ check_conformance() { pytest -n "$jobs" --dist worksteal tests/conformance; }
 check_process() { pytest tests/process; }
 
 check_sim() {
-    local schedules="${SCHEDULES:-100000}"
-    "$bin/python" -m coord.testing.sim lock --schedules "$schedules" --jobs "$jobs" &&
-        "$bin/python" -m coord.testing.sim registry --schedules "$((schedules / 5))" --jobs "$jobs"
+    local schedules="${SCHEDULES:-100000}" failed=0 name
+    for name in $("$bin/python" -c 'from coord.testing.sim.runner import SCENARIOS; print(*SCENARIOS)'); do
+        "$bin/python" -m coord.testing.sim "$name" --schedules "$schedules" --jobs "$jobs" || failed=1
+        schedules="$((${SCHEDULES:-100000} / 20))"
+    done
+    return "$failed"
 }
 
 # The unit tests once more on every other supported Python that is installed here.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from coord.client.keeper import declaring
@@ -13,39 +12,27 @@ from coord.errors import ClosedError, Compacted
 from coord.ops import Delete, Get, Txn
 from coord.port import WatchTarget
 from coord.recipes.registry.roster import Follower, Seen
-from coord.testing.sim.scenarios.registry import Shape
+from coord.testing.sim.choices import RandomChoices
+from coord.testing.sim.scenarios.registry import RegistryScenario, Shape
 from coord.testing.sim.watch import SimHub
 from coord.testing.sim.world import Faults
-from tests.sim.mutants import swap
+from tests.sim.proof import Mutants, Patch, swap
 
-Patch = Callable[[contextlib.ExitStack], None]
+MUTANTS = Mutants()
 
 ALL = Faults(revoke=2)
 LEASES = Faults(break_off=0, delay=0, cancel=0, crash=0, close=0, pause=2, cut=4, restart=0, compact=0, revoke=4)
 LOSSES = Faults(break_off=8, delay=4, cancel=2, crash=0, close=0, pause=0, cut=1, restart=0, compact=0, revoke=0)
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """A bug, and the runs that can show it."""
-
-    name: str
-    story: str
-    shows: str  # what the violation must say
-    apply: Patch
-    shapes: tuple[Shape, ...]
-    faults: Faults
-
-
-MUTANTS: list[Mutant] = []
-
-
 def mutant(name: str, story: str, shows: str, *shapes: Shape, faults: Faults = ALL) -> Callable[[Patch], Patch]:
-    def enter(apply: Patch) -> Patch:
-        MUTANTS.append(Mutant(name, story, shows, apply, shapes or (Shape(),), faults))
-        return apply
+    """Enter a bug with the shape and the faults of the runs that can show it."""
+    many = shapes or (Shape(),)
 
-    return enter
+    def build(seed: int) -> RegistryScenario:
+        return RegistryScenario(RandomChoices(seed), many[seed % len(many)], budget=seed % 7, faults=faults)
+
+    return MUTANTS.enter(name, story, shows, build)
 
 
 # --- followers
@@ -129,7 +116,7 @@ def _(stack: contextlib.ExitStack) -> None:
 @mutant(
     "not put again",
     "etcd3-gateway #1, moleculer #918: after the loss of its lease the service is gone from discovery",
-    "does not settle|stored is|does not end",
+    "does not settle|stored is|do not end",
     Shape(hold=12.0),
     faults=LEASES,
 )

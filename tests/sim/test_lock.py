@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from coord.testing.sim import runner as sim
-from coord.testing.sim import sweep
 from coord.testing.sim.choices import FirstChoices, RandomChoices
-from coord.testing.sim.scenarios.lock import LockScenario, Shape
+from coord.testing.sim.scenarios.lock import LockScenario, Shape, build
+from tests.sim import proof
+from tests.sim.lock_mutants import MUTANTS
+
+SEEDS = 6000
+ids = [found.name for found in MUTANTS]
 
 pytestmark = pytest.mark.timeout(120)
 
 
 def test_sampled_schedules_keep_every_promise() -> None:
-    totals = sim.run_many(sim.lock_scenario, range(3000))
-    assert not totals.failures, f"seed {totals.failures[0][0]}: {totals.failures[0][1]}"
-    assert totals.leaked == 0
-    assert len(totals.traces) > 2900, "the schedules hardly differ"
+    totals = proof.sampled(build, 3000)
     assert totals.entered > 5000, "hardly anybody entered"
     assert totals.timeouts > 100, "hardly anybody gave up"
 
@@ -32,16 +32,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_one_fault_at_every_position(name: str) -> None:
-    shape = SHAPES[name]
-    count = 0
-    for case in sweep.cases(shape):
-        made = sweep.scenario(case, shape)
-        try:
-            made.run()
-        except AssertionError as failure:
-            pytest.fail(f"{case}: {failure!r}")
-        count += 1
-    assert count > 500, "the sweep did not visit its positions"
+    proof.swept(lambda choices: LockScenario(choices, SHAPES[name]))
 
 
 def test_uncontended_acquire_and_release_are_two_round_trips() -> None:
@@ -66,3 +57,13 @@ def test_waiters_enter_in_the_order_of_their_keys() -> None:
         made.run()
         assert made.entered == sorted(made.entered)
         assert len(made.entered) == 4
+
+
+@pytest.mark.parametrize("found", MUTANTS, ids=ids)
+def test_the_bug_is_found(found: proof.Mutant) -> None:
+    proof.is_found(found, SEEDS)
+
+
+@pytest.mark.parametrize("found", MUTANTS, ids=ids)
+def test_without_the_bug_the_same_runs_are_clean(found: proof.Mutant) -> None:
+    proof.is_clean(found)

@@ -10,6 +10,7 @@ from coord.testing.sim import runner as sim
 from coord.testing.sim.choices import FirstChoices, RandomChoices
 from coord.testing.sim.clock import ManualClock
 from coord.testing.sim.net import Network, Stage
+from coord.testing.sim.scenarios import lock
 from coord.testing.sim.scenarios.lock import LockScenario, Shape
 from coord.testing.sim.server import SimServer
 from coord.testing.sim.world import SimWorld, Violation
@@ -17,7 +18,7 @@ from coord.testing.sim.world import SimWorld, Violation
 
 def test_the_same_seed_gives_the_same_run() -> None:
     for seed in range(40):
-        runs = [sim.lock_scenario(seed) for _ in range(2)]
+        runs = [lock.build(seed) for _ in range(2)]
         for run in runs:
             run.run()
         assert runs[0].world.choices.trace == runs[1].world.choices.trace
@@ -114,14 +115,16 @@ def test_a_world_without_work_says_that_somebody_waits_for_ever() -> None:
 def test_the_command_prints_the_seed_of_a_failure(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    plain = lock.build
+
     def broken(seed: int) -> LockScenario:
-        made = sim.lock_scenario(seed)
+        made = plain(seed)
         if seed == 3:
             made.world.idle_checks.append(_fail)
             made.world.interfere = lambda step: _fail()
         return made
 
-    monkeypatch.setitem(sim.SCENARIOS, "lock", broken)
+    monkeypatch.setattr(lock, "build", broken)
     assert sim.main(["lock", "--schedules", "5"]) == 1
     told = capsys.readouterr().out
     assert "seed 3: python -m coord.testing.sim lock --schedules 1 --seed 3" in told
@@ -131,7 +134,8 @@ def test_the_command_prints_the_seed_of_a_failure(
 
 
 def test_seeds_are_taken_until_there_are_enough_distinct_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sim.SCENARIOS, "lock", lambda seed: sim.lock_scenario(seed // 3))
+    plain = lock.build
+    monkeypatch.setattr(lock, "build", lambda seed: plain(seed // 3))
     totals = sim.run("lock", schedules=7)
     assert len(totals.traces) >= 7
     assert totals.runs == 19, "three seeds for each schedule, and one for the last"

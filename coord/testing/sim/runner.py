@@ -9,51 +9,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import importlib
 import multiprocessing
-import random
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Final
 
-from coord.testing.sim.choices import RandomChoices
-from coord.testing.sim.scenarios import registry as simregistry
-from coord.testing.sim.scenarios.lock import LockScenario, Shape
-from coord.testing.sim.scenarios.registry import RegistryScenario
-from coord.testing.sim.world import Faults, SimWorld
+from coord.testing.sim.scenario import Scenario
 
 CHUNK = 250  # schedules for one message between processes
 SHOWN = 5  # failures told in full
 ENOUGH = 20  # failures after which it ends
-
-
-class Scenario(Protocol):
-    """One run that can be made from a seed.
-
-    Attributes:
-        world: what it ran in.
-        entered: what was achieved, one entry each.
-        timeouts: how often somebody gave up waiting.
-    """
-
-    world: SimWorld
-    entered: list[Any]
-    timeouts: int
-
-    @property
-    def left_behind(self) -> list[bytes]:
-        """Keys that must not be there at the end."""
-        ...
-
-    def run(self) -> None:
-        """Let it happen, then let it settle.
-
-        Raises:
-            Violation: a promise was broken.
-        """
-        ...
 
 
 Build = Callable[[int], Scenario]
@@ -88,35 +57,14 @@ class Totals:
         )
 
 
-def lock_scenario(seed: int, **changes: Any) -> LockScenario:
-    """The lock under the shape and the faults that belong to this seed."""
-    chance = random.Random(~seed)
-    shape = Shape(
-        programs=chance.choice(((1, 1, 1), (1, 1), (2, 1), (1, 1, 1, 1), (2,))),
-        cycles=chance.choice((1, 1, 2)),
-        hold=chance.choice((0.0, 0.0, 1.0, 12.0)),
-        limit=chance.choice((None, None, None, 3.0, 30.0, 0)),
-    )
-    faults = Faults(revoke=chance.choice((0, 0, 2)))
-    return LockScenario(RandomChoices(seed), shape, faults=faults, budget=chance.randrange(6), **changes)
+SCENARIOS: Final = ("lock", "registry")
+"""Each is a module of `coord.testing.sim.scenarios` with a function ``build(seed)``."""
 
 
-def registry_scenario(seed: int, **changes: Any) -> RegistryScenario:
-    """The registry under the shape and the faults that belong to this seed."""
-    chance = random.Random(~seed)
-    shape = simregistry.Shape(
-        servers=chance.choice(((1, 1), (2, 1), (1,), (1, 1, 1))),
-        followers=chance.choice((1, 1, 2)),
-        cycles=chance.choice((1, 1, 2, 3)),
-        hold=chance.choice((0.0, 0.0, 2.0, 12.0)),
-        updates=chance.choice((0, 1, 2)),
-        stays=chance.choice((True, True, False)),
-    )
-    faults = Faults(revoke=chance.choice((0, 2)))
-    return RegistryScenario(RandomChoices(seed), shape, faults=faults, budget=chance.randrange(7), **changes)
-
-
-SCENARIOS: dict[str, Build] = {"lock": lock_scenario, "registry": registry_scenario}
+def builder(name: str) -> Build:
+    """What makes the scenario of a seed."""
+    build: Build = importlib.import_module(f"coord.testing.sim.scenarios.{name}").build
+    return build
 
 
 def run_one(build: Build, seed: int, totals: Totals) -> None:
@@ -153,7 +101,7 @@ def run_many(build: Build, seeds: range) -> Totals:
 
 def _chunk(job: tuple[str, int, int]) -> Totals:
     name, first, count = job
-    return run_many(SCENARIOS[name], range(first, first + count))
+    return run_many(builder(name), range(first, first + count))
 
 
 def run(name: str, *, schedules: int, seed: int = 0, jobs: int = 1) -> Totals:

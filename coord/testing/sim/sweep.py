@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from coord.testing.sim.choices import FirstChoices
+from coord.testing.sim.choices import Choices, FirstChoices
 from coord.testing.sim.net import Stage
-from coord.testing.sim.scenarios.lock import LockScenario, Shape
+from coord.testing.sim.scenario import Scenario
 from coord.testing.sim.world import SimClient, SimWorld
+
+Make = Callable[[Choices], Scenario]
 
 LATENESS: Final = range(4)
 GIVES_UP: Final = "cancel", "cancel twice", "lost answer", "late request", "close", "cut", "restart"
@@ -74,9 +76,9 @@ FAULTS: Final[dict[str, Callable[[SimWorld, SimClient], None]]] = {
 }
 
 
-def scenario(case: Case, shape: Shape, **changes: Any) -> LockScenario:
+def scenario(case: Case, make: Make) -> Scenario:
     """The run of one case, not started."""
-    made = LockScenario(FirstChoices(case.lateness), shape, **changes)
+    made = make(FirstChoices(case.lateness))
     world = made.world
     steps = {case.step, case.step + 2} if case.fault == "cancel twice" else {case.step}
 
@@ -89,12 +91,13 @@ def scenario(case: Case, shape: Shape, **changes: Any) -> LockScenario:
     return made
 
 
-def cases(shape: Shape, **changes: Any) -> Iterator[Case]:
-    """All cases of a shape."""
-    plain = LockScenario(FirstChoices(), shape, **changes)
+def cases(make: Make) -> Iterator[Case]:
+    """All cases of what `make` makes."""
+    plain = make(FirstChoices())
+    clients = len(plain.world.clients)
     plain.run()
     for fault in FAULTS:
-        for client in range(len(shape.programs)):
+        for client in range(clients):
             for step in range(1, plain.world.steps + 1):
                 for lateness in LATENESS if fault in GIVES_UP else (0,):
                     yield Case(fault, client, step, lateness)

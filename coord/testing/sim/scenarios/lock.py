@@ -9,25 +9,25 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from coord.client.keeper.ledger import Place as TicketPlace
-from coord.errors import ClosedError, CoordError, LockLost, LockTimeout, NotOwner
+from coord.errors import CoordError, LockLost, LockTimeout, NotOwner
 from coord.model import Event
 from coord.recipes.common.layout import is_contender
 from coord.recipes.ownership.fenced import OwnedTxn
 from coord.recipes.ownership.guard import GuardBase
 from coord.recipes.ownership.turn import Line, Terms
-from coord.testing.sim.choices import Choices
+from coord.testing.sim.choices import Choices, RandomChoices
+from coord.testing.sim.scenario import Scenario
 from coord.testing.sim.watch import SimWatcher
-from coord.testing.sim.world import Faults, SimCancelled, SimClient, SimWorld, Violation
+from coord.testing.sim.world import Faults, SimClient, SimWorld, Violation
 
 NAME = b"L"
 DATA = b"data"
-STEP_LIMIT = 6000
-SETTLE_SECONDS = 60.0
 
 MakeLine = Callable[[Any, bytes], Line]
 
@@ -55,8 +55,8 @@ class SimGuard(GuardBase):
     __slots__ = ()
 
 
-class LockScenario:
-    """One run: programs that take and release one lock, and the checks."""
+class LockScenario(Scenario):
+    """One run: programs that take and release one lock, and the checks. `entered` has the fences."""
 
     def __init__(
         self,
@@ -68,11 +68,9 @@ class LockScenario:
         make_line: MakeLine = Line,
         prepare: Callable[[SimWorld], None] | None = None,
     ) -> None:
-        self.world = SimWorld(choices, faults=faults, budget=budget)
+        super().__init__(choices, faults=faults, budget=budget)
         self.shape = shape
         self.guards: dict[bytes, SimGuard] = {}  # entered and not given back
-        self.entered: list[int] = []  # fences, in the order of entering
-        self.timeouts = 0
         self._written = 0  # newest fence among the writes
         self._make_line = make_line
         self.world.idle_checks.append(self._nobody_waits_in_vain)
@@ -144,7 +142,8 @@ class LockScenario:
             raise Violation(f"{guard!r} entered after fence {self.entered[-1]}")
         self.entered.append(guard.fence)
 
-    def _one_owns(self) -> None:
+    def check(self) -> None:
+        """No two guards are provably valid."""
         if len(self.guards) < 2:
             return
         now, revoked = self.world.clock.now(), self.world.revoked
@@ -202,62 +201,10 @@ class LockScenario:
                     if ticket.place is TicketPlace.CALL and not server.create_revision(ticket.key):
                         raise Violation(f"client {client.index} waits although its own {ticket.key!r} is gone")
 
-    # --- running
-
-    def run(self) -> None:
-        """Let it happen, then let it settle.
-
-        Raises:
-            Violation: a promise was broken.
-        """
-        try:
-            self._run()
-        except BaseException:
-            self.world.close()
-            raise
-
-    def _run(self) -> None:
-        world = self.world
-        while not all(program.over for program in world.programs):
-            if world.steps > STEP_LIMIT:
-                raise Violation("programs do not end")
-            world.step()
-            self._one_owns()
-        self._judge_programs()
-        world.budget = 0
-        until = world.clock.now() + SETTLE_SECONDS
-        while not self._settled():
-            if world.at_rest or world.clock.now() > until:
-                raise Violation(f"left behind: {self._left()}")
-            world.step()
-        if self.left_behind:
-            raise Violation(f"keys left behind: {self.left_behind}")
-
-    def _judge_programs(self) -> None:
-        for program in self.world.programs:
-            ended = (SimCancelled, ClosedError) if program.client.closing else SimCancelled
-            if program.error is not None and not isinstance(program.error, ended):
-                raise Violation(f"a program ended with {program.error!r}") from program.error
-
     @property
     def left_behind(self) -> list[bytes]:
         """Keys in the queue; there must be none once a run has settled."""
         return self.world.server.keys(NAME + b"/")
-
-    def _settled(self) -> bool:
-        """Nothing can change any more: no claim under way, no ticket, no lease of a process that is gone."""
-        world = self.world
-        if any(message.late or message.write for message in world.net.messages):
-            return False
-        alive = [client for client in world.clients if not client.crashed and not client.closing]
-        if any(client.stopped or client.keeper.tickets for client in alive):
-            return False
-        dead = {client.index + 1 for client in world.clients if client not in alive}
-        return not any(lease >> 32 in dead for lease in world.server.machine.lessor.ids())
-
-    def _left(self) -> str:
-        tickets = [ticket for client in self.world.clients for ticket in client.keeper.tickets]
-        return f"keys {self.left_behind}, tickets {tickets}, messages {len(self.world.net.messages)}"
 
 
 def _proven_until(guard: SimGuard) -> float:
@@ -265,3 +212,16 @@ def _proven_until(guard: SimGuard) -> float:
     session: Any = guard._place.ticket.session
     proven: float = session.proven_until
     return proven
+
+
+def build(seed: int, **changes: Any) -> LockScenario:
+    """The lock under the shape and the faults that belong to this seed."""
+    chance = random.Random(~seed)
+    shape = Shape(
+        programs=chance.choice(((1, 1, 1), (1, 1), (2, 1), (1, 1, 1, 1), (2,))),
+        cycles=chance.choice((1, 1, 2)),
+        hold=chance.choice((0.0, 0.0, 1.0, 12.0)),
+        limit=chance.choice((None, None, None, 3.0, 30.0, 0)),
+    )
+    faults = Faults(revoke=chance.choice((0, 0, 2)))
+    return LockScenario(RandomChoices(seed), shape, faults=faults, budget=chance.randrange(6), **changes)

@@ -9,27 +9,26 @@
 
 from __future__ import annotations
 
+import random
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from coord.client.keeper.session import SERVER_REQUEST_TIMEOUT
-from coord.errors import ClosedError
 from coord.model import Event, EventKind
 from coord.port import Port
 from coord.recipes.common.client import Background
 from coord.recipes.registry.instance import Instance, new_instance, service_prefix
 from coord.recipes.registry.registration import RegistrationBase
 from coord.recipes.registry.roster import Change, ChangeKind, Follower
-from coord.testing.sim.choices import Choices
+from coord.testing.sim.choices import Choices, RandomChoices
+from coord.testing.sim.scenario import Scenario
 from coord.testing.sim.server import ELECTION_SECONDS
-from coord.testing.sim.world import Faults, SimCancelled, SimClient, SimWorld, Violation
+from coord.testing.sim.world import Faults, Program, SimClient, Violation
 
 SERVICE = "s"
 STRANGERS = (service_prefix(SERVICE) + b"!", service_prefix("s2") + b"x")
-STEP_LIMIT = 8000
-SETTLE_SECONDS = 90.0
 SLACK = 1.0  # seconds by which an expiry may be late, since other things happen at the same instant
 
 MakeFollower = Callable[[Port, str], Follower]
@@ -73,8 +72,14 @@ class SimOwner:
         raise Violation(f"{name} does not belong here")
 
 
-class RegistryScenario:
-    """One run: programs that register and close, programs that follow them, and the checks."""
+class RegistryScenario(Scenario):
+    """One run: programs that register and close, programs that follow them, and the checks.
+
+    `entered` has the keys, each time a registration settled.
+    """
+
+    step_limit = 8000
+    settle_seconds = 90.0
 
     def __init__(
         self,
@@ -85,10 +90,8 @@ class RegistryScenario:
         budget: int = 0,
         make_follower: MakeFollower = Follower,
     ) -> None:
-        self.world = SimWorld(choices, faults=faults, budget=budget)
+        super().__init__(choices, faults=faults, budget=budget)
         self.shape = shape
-        self.entered: list[bytes] = []  # keys, each time a registration settled
-        self.timeouts = 0
         self._make_follower = make_follower
         self._past: list[tuple[int, State]] = [(0, {})]  # what was registered, and since which revision
         self._kept: dict[bytes, tuple[SimClient, RegistrationBase]] = {}  # the newest registration of each key
@@ -231,42 +234,23 @@ class RegistryScenario:
 
     # --- running
 
-    def run(self) -> None:
-        """Let it happen, then let it settle.
+    def waits_for_ever(self, program: Program) -> bool:
+        """Followers do."""
+        return program not in self._serving
+
+    def check(self) -> None:
+        """Keys of the dead go in time."""
+        self._the_dead_leave()
+
+    def finish(self) -> None:
+        """What is registered is stored, and seen by everybody.
 
         Raises:
-            Violation: a promise was broken.
+            Violation: it is not.
         """
-        try:
-            self._run()
-        finally:
-            self.world.close()
-
-    def _run(self) -> None:
-        world = self.world
-        while not all(program.over for program in self._serving):
-            self._step()
-        world.budget = 0
-        until = world.clock.now() + SETTLE_SECONDS
-        while not self._settled():
-            if world.clock.now() > until:
-                raise Violation(f"does not settle: {self._left()}")
-            self._step()
-        if self.left_behind:
-            raise Violation(f"keys left behind: {self.left_behind}")
         if self._now_stored != self._expected():
             raise Violation(f"stored is {self._now_stored}, registered {self._expected()}")
         self._views_are_the_present()
-
-    def _step(self) -> None:
-        if self.world.steps > STEP_LIMIT:
-            raise Violation(f"it does not end: {self._left()}")
-        self.world.step()
-        self._the_dead_leave()
-        for program in self.world.programs:
-            ended = (SimCancelled, ClosedError) if program.client.closing else SimCancelled
-            if program.error is not None and not isinstance(program.error, ended):
-                raise Violation(f"a program ended with {program.error!r}") from program.error
 
     def _expected(self) -> State:
         return {
@@ -280,7 +264,7 @@ class RegistryScenario:
         """Keys of what is not registered any more; there must be none once a run has settled."""
         return sorted(self._now_stored.keys() - self._expected().keys())
 
-    def _settled(self) -> bool:
+    def settled(self) -> bool:
         """Nothing can change any more, renewals apart."""
         world, now = self.world, self.world.clock.now()
         if any(message.late or message.write for message in world.net.messages):
@@ -295,7 +279,8 @@ class RegistryScenario:
         views = [follower for client, follower in self._followers if client in alive and not _over(client)]
         return all(_values(view.seen.known) == self._now_stored for view in views)
 
-    def _left(self) -> str:
+    def left(self) -> str:
+        """What is stored, registered and seen."""
         views = [follower.seen for _, follower in self._followers]
         return f"stored {self._now_stored}, registered {self._expected()}, views {views}, {self.world.net.messages}"
 
@@ -312,3 +297,18 @@ def _rests(client: SimClient, leases: set[int]) -> bool:
 
 def _values(known: Any) -> State:
     return {key: instance.encode() for key, instance in known.items()}
+
+
+def build(seed: int, **changes: Any) -> RegistryScenario:
+    """The registry under the shape and the faults that belong to this seed."""
+    chance = random.Random(~seed)
+    shape = Shape(
+        servers=chance.choice(((1, 1), (2, 1), (1,), (1, 1, 1))),
+        followers=chance.choice((1, 1, 2)),
+        cycles=chance.choice((1, 1, 2, 3)),
+        hold=chance.choice((0.0, 0.0, 2.0, 12.0)),
+        updates=chance.choice((0, 1, 2)),
+        stays=chance.choice((True, True, False)),
+    )
+    faults = Faults(revoke=chance.choice((0, 2)))
+    return RegistryScenario(RandomChoices(seed), shape, faults=faults, budget=chance.randrange(7), **changes)

@@ -6,10 +6,8 @@ Each mutant patches the product's classes while its context is open. Nothing of 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
 from coord.client.keeper.ledger import Ledger, Ticket
 from coord.client.keeper.session import Phase, Session
@@ -19,27 +17,13 @@ from coord.ops import Get, Order, Target, Txn
 from coord.recipes.ownership.fenced import OwnedTxn
 from coord.recipes.ownership.turn import Line, Terms, _Rejoin
 from coord.recipes.ownership.turn import Place as Owned
+from coord.testing.sim.choices import RandomChoices
 from coord.testing.sim.port import SimPort
-from coord.testing.sim.scenarios.lock import Shape
+from coord.testing.sim.scenarios.lock import LockScenario, Shape
 from coord.testing.sim.world import Faults
+from tests.sim.proof import Mutants, Patch, swap
 
-Patch = Callable[[contextlib.ExitStack], None]
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A bug, and the shape of the runs that can show it."""
-
-    name: str
-    story: str
-    shows: str  # what the violation must say
-    apply: Patch
-    shapes: tuple[Shape, ...]
-    faults: Faults
-
-
-MUTANTS: list[Mutant] = []
-
+MUTANTS = Mutants()
 
 ALL = Faults(revoke=2)
 SLOW_NETWORK = Faults(break_off=0, delay=8, cancel=0, crash=0, close=0, pause=0, cut=3, restart=0, compact=0)
@@ -47,22 +31,13 @@ STOPPED = Faults(break_off=0, delay=4, cancel=0, crash=0, close=0, pause=8, cut=
 
 
 def mutant(name: str, story: str, shows: str, *shapes: Shape, faults: Faults = ALL) -> Callable[[Patch], Patch]:
-    def enter(apply: Patch) -> Patch:
-        MUTANTS.append(Mutant(name, story, shows, apply, shapes or (Shape(),), faults))
-        return apply
+    """Enter a bug with the shape and the faults of the runs that can show it."""
+    many = shapes or (Shape(),)
 
-    return enter
+    def build(seed: int) -> LockScenario:
+        return LockScenario(RandomChoices(seed), many[seed % len(many)], budget=seed % 6, faults=faults)
 
-
-@contextlib.contextmanager
-def bug(found: Mutant) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        found.apply(stack)
-        yield
-
-
-def swap(stack: contextlib.ExitStack, owner: Any, name: str, new: Any) -> None:
-    stack.enter_context(patch.object(owner, name, new))
+    return MUTANTS.enter(name, story, shows, build)
 
 
 def strike(port: Any, ticket: Ticket) -> None:
@@ -297,7 +272,7 @@ def _(stack: contextlib.ExitStack) -> None:
 @mutant(
     "first come is whoever looks",
     "the place in the queue is not compared at all: who finds the holder gone takes it",
-    "two owners",
+    "two owners|entered before",
     Shape(programs=(1, 1, 1), hold=1.0),
 )
 def _(stack: contextlib.ExitStack) -> None:
