@@ -5,12 +5,13 @@ Source: etcd server/storage/mvcc/watcher_group.go (eventBatch), watchable_store.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Final
 
 from coord.server.mvcc import events
-from coord.server.mvcc.records import REVISION_KEY_LEN, main_of
+from coord.server.mvcc.records import REVISION_KEY_LEN, main_of, revision_key
 from coord.server.mvcc.store import Change, Store
 from coord.server.mvcc.streams import Watcher
 
@@ -18,23 +19,29 @@ REVISIONS_PER_RESPONSE: Final = 1000
 BYTES_PER_RESPONSE: Final = 1 << 20
 _HELD_BYTES: Final = 1 << 12
 _FEW_KEYS: Final = 16
+_REVISIONS_OF_KEY: Final = 4
+_COST_BYTES: Final = 1 << 12
+"""Bytes of records that cost as much as looking at one more record."""
 
 
 def read(store: Store, watcher: Watcher, budget: int) -> int:
     """Gather what `watcher` missed into its batch, until that is whole or the budget is spent; returns the cost.
 
-    Reads the history of the watcher's keys or the log of all keys, whichever is shorter. Stops after a whole revision
-    and moves `watcher.next` behind what was looked at.
+    Reads the history of the watcher's keys, or the log of all keys where that gets further. Stops after a whole
+    revision and moves `watcher.next` behind what was looked at.
     """
     behind = store.revision - watcher.next + 1
     keys = 1 if watcher.end == b"" else store.index.known_count(watcher.start, watcher.end)
+    cost = 0
     if keys <= max(_FEW_KEYS, min(behind, budget)):
-        found, end = _history(store, watcher)
-        history = ((main, store.changes_at(stored)) for main, stored in found)
-        return keys + _gather(store, watcher, history, end, budget)
+        found, end = _history(store, watcher, budget)
+        cost = keys
+        if end > store.revision or end - watcher.next >= budget:
+            history = ((main, store.changes_at(stored)) for main, stored in found)
+            return cost + _gather(store, watcher, history, end, budget)
     up_to = min(store.revision, watcher.next + budget - 1)
     log = ((main, store.changes_of(main)) for main in range(watcher.next, up_to + 1))
-    return _gather(store, watcher, log, up_to + 1, budget)
+    return cost + _gather(store, watcher, log, up_to + 1, budget)
 
 
 def is_whole(watcher: Watcher) -> bool:
@@ -67,7 +74,7 @@ def _gather(store: Store, watcher: Watcher, found: Iterable[tuple[int, list[Chan
     """Move (revision, changes) into the batch; `end` is where the watcher is after the last of them."""
     cost = 0
     for main, changes in found:
-        cost += 1 + len(changes)
+        cost += 1 + len(changes) + sum([len(record) for _, record, _ in changes]) // _COST_BYTES
         chosen = [
             events.encode(store, main, change, watcher.prev_kv)
             for change in changes
@@ -86,18 +93,25 @@ def _gather(store: Store, watcher: Watcher, found: Iterable[tuple[int, list[Chan
     return cost
 
 
-def _history(store: Store, watcher: Watcher) -> tuple[list[tuple[int, list[bytes]]], int]:
-    """The next thousand revisions of the watcher's keys with their revision keys, and up to where that is all.
+def _history(store: Store, watcher: Watcher, budget: int) -> tuple[list[tuple[int, list[bytes]]], int]:
+    """The next revisions of the watcher's keys with their revision keys, and up to where that is all.
 
-    Of each key a thousand revisions are looked at, so the first thousand of all keys together are among them. Filters
-    may leave fewer than fill a batch; the rest is for the next time.
+    Of each key only so many revisions are looked at that all together stay near the budget. What lies behind the last
+    one of a key that may have more is left for the next time: of the other keys more may lie before it.
     """
     index = store.index
     keys = [watcher.start] if watcher.end == b"" else index.known(watcher.start, watcher.end)
-    stored = [item for key in keys for item in index.revisions(key, watcher.next, REVISIONS_PER_RESPONSE)]
+    limit = max(_REVISIONS_OF_KEY, budget // max(1, len(keys)))
+    end = store.revision + 1
+    stored: list[bytes] = []
+    for key in keys:
+        of_key = index.revisions(key, watcher.next, limit)
+        if len(of_key) >= limit:
+            end = min(end, main_of(of_key[-1]) + 1)
+        stored += of_key
     stored.sort(key=_order)
-    found = [(main, list(group)) for main, group in groupby(stored, main_of)][:REVISIONS_PER_RESPONSE]
-    return found, found[-1][0] + 1 if len(found) == REVISIONS_PER_RESPONSE else store.revision + 1
+    bound = revision_key(end, 0)
+    return [(main, list(group)) for main, group in groupby(stored[: bisect_left(stored, bound)], main_of)], end
 
 
 def _order(stored: bytes) -> bytes:

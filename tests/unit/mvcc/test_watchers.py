@@ -320,6 +320,75 @@ def test_catching_up_is_asked_for_when_somebody_lags(watched):
     assert asked == [1, 1]
 
 
+def looked_at(monkeypatch, watched):
+    """The revisions that each slice of catching up asks the index or the store for."""
+    counts: list[int] = []
+    index, store = watched.store.index, watched.store
+    of_key, of_revision = index.revisions, store.changes_of
+
+    def revisions(*args):
+        found = of_key(*args)
+        counts[-1] += len(found)
+        return found
+
+    def changes_of(*args):
+        counts[-1] += 1
+        return of_revision(*args)
+
+    monkeypatch.setattr(index, "revisions", revisions)
+    monkeypatch.setattr(store, "changes_of", changes_of)
+    return counts
+
+
+@pytest.mark.parametrize("keys", [1, 10, 100, 900])
+def test_a_slice_looks_at_little_however_long_the_past_of_many_keys_is(watched, monkeypatch, keys):
+    """A watcher of 1000 keys with 300 revisions each once stopped the server for five seconds at a time."""
+    rounds = 9_000 // keys
+    for _ in range(rounds):
+        for n in range(keys):
+            watched.put(b"k%03d" % n)
+    stream = watched.open()
+    stream.create(create(b"k", b"l", start_revision=2))
+    counts = looked_at(monkeypatch, watched)
+    heard = []
+    more = True
+    while more:
+        counts.append(0)
+        more = watched.hub.catch_up()
+        heard += [event.kv.mod_revision for response in responses(stream) for event in response.events]
+    assert heard == list(range(2, 2 + rounds * keys))
+    assert max(counts) <= 5_000
+    assert len(counts) <= 30
+
+
+def test_a_few_changes_in_a_busy_store_are_found_without_reading_its_log(watched, monkeypatch):
+    for n in range(300):
+        watched.put(b"k%03d" % n)
+        for _ in range(100):
+            watched.put(b"other")
+    stream = watched.open()
+    stream.create(create(b"k", b"l", start_revision=2))
+    counts = looked_at(monkeypatch, watched)
+    counts.append(0)
+    watched.settle()
+    assert sum(len(response.events) for response in responses(stream)) == 300
+    assert sum(counts) < 1_000
+
+
+def test_large_values_that_are_not_wanted_count_for_a_slice_as_well(watched, monkeypatch):
+    for n in range(100):
+        watched.put(b"k%03d" % n)
+    for _ in range(50):
+        watched.put(b"other", b"v" * (1 << 20))
+    stream = watched.open()
+    stream.create(create(b"k", b"l", start_revision=102))
+    counts = looked_at(monkeypatch, watched)
+    counts.append(0)
+    while watched.hub.catch_up():
+        counts.append(0)
+    assert max(counts) <= 20
+
+
 def test_a_small_batch_waits_for_more_while_others_have_their_turn(watched):
     for number in range(5000):
         watched.put(b"rare" if number % 1000 == 0 else b"%d" % number)
