@@ -103,6 +103,15 @@ def test_status_names_the_alarm(fresh):
     assert error.strip() == f"memberID:{member} alarm:NOSPACE"
 
 
+def test_status_names_an_alarm_of_a_type_nobody_knows_by_its_number(fresh):
+    """Anybody may raise one, and it is kept; status must not fail for it from then on."""
+    wire = fresh()
+    assert alarms(wire.alarm(ACTIVATE, 5, 9)) == [(5, 9)]
+    assert [error.strip() for error in wire.status().errors] == ["memberID:5 alarm:9"]
+    assert alarms(wire.alarm(DEACTIVATE, 5, 9)) == [(5, 9)]
+    assert not wire.status().errors
+
+
 @pytest.fixture
 def full(fresh):
     """A server with the alarm NOSPACE and a key from before, attached to a lease."""

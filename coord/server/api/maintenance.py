@@ -15,6 +15,9 @@ from coord.server.version import ETCD_VERSION, STORAGE_VERSION
 from coord.statuses import NO_LEADER
 from coord.wire import methods, rpc_pb2
 
+# A client may raise an alarm of a type that has no name.
+_ALARM_NAMES: dict[int, str] = {number: name for name, number in rpc_pb2.AlarmType.items()}
+
 
 class MaintenanceApi:
     """Status and alarms of one member."""
@@ -37,9 +40,8 @@ class MaintenanceApi:
         replica, backend = self._replica, self._backend
         errors = [] if replica.leader else [NO_LEADER.text]
         for alarm in self._state.alarms.get():
-            name = rpc_pb2.AlarmType.Name(alarm.alarm)
             # The space at the end is etcd's.
-            errors.append(f"memberID:{alarm.memberID} alarm:{name} ")
+            errors.append(f"memberID:{alarm.memberID} alarm:{_ALARM_NAMES.get(alarm.alarm, alarm.alarm)} ")
         return rpc_pb2.StatusResponse(
             header=self._state.header(),
             version=ETCD_VERSION,
