@@ -196,7 +196,7 @@ class Server:
 
     def _start_timers(self, loop: asyncio.AbstractEventLoop) -> None:
         config, member = self.config, self.member
-        plan = make_plan(config.auto_compaction_mode, config.retention, time.monotonic())
+        plan = make_plan(config.auto_compaction_mode, config.retention, time.monotonic(), member.state.revision)
         if plan is not None:
             compaction = AutoCompaction(plan, lambda: member.state.revision, member.replica.propose)
             self._timers.append(Periodic(loop, plan.every_s, compaction.look, self.fail))

@@ -40,17 +40,17 @@ class Plan(Protocol):
 class ByTime:
     """Keeps the history of a period: after the first whole one, then at least hourly."""
 
-    def __init__(self, period_s: float, now: float) -> None:
+    def __init__(self, period_s: float, now: float, revision: int) -> None:
+        """The first period begins at `now`, at `revision`."""
         self.every_s = min(period_s, _HOUR_S) / 10
         self._period_s = period_s
         self._wait_s = period_s
-        self._seen: deque[int] = deque(maxlen=int(period_s / self.every_s) + 1)
+        self._seen: deque[int] = deque([revision], maxlen=int(period_s / self.every_s) + 1)
         self._last = now
 
     def look(self, now: float, revision: int) -> int:
         """What the revision was a period ago, when it is time."""
-        due = now - self._last >= self._wait_s and bool(self._seen)
-        target = self._seen[0] if due else 0
+        target = self._seen[0] if now - self._last >= self._wait_s else 0
         self._seen.append(revision)
         return target
 
@@ -114,8 +114,8 @@ class AutoCompaction:
             _log.warning("failed auto compaction", revision=target, error=str(error))
 
 
-def make_plan(mode: str, retention: float, now: float) -> Plan | None:
+def make_plan(mode: str, retention: float, now: float, revision: int) -> Plan | None:
     """The plan for a mode and a retention in seconds or revisions; None if everything is kept."""
     if retention <= 0:
         return None
-    return ByTime(retention, now) if mode == "periodic" else ByRevision(int(retention))
+    return ByTime(retention, now, revision) if mode == "periodic" else ByRevision(int(retention))

@@ -13,14 +13,17 @@ from coord.statuses import COMPACTED, NO_LEADER, NO_SPACE, Refused
 
 
 class Server:
-    """A server with a clock; its revision is always a tenth of the second it is."""
+    """A server with a clock; its revision is one for every ten seconds, and 1 at first."""
 
     def __init__(self, make: Any, period: float) -> None:
         self.now = 0.0
-        self.plan = make(period, 0.0) if make is ByTime else make(int(period))
+        self.plan = make(period, 0.0, self.revision()) if make is ByTime else make(int(period))
         self.asked: list[tuple[float, int]] = []
         self.answer: Any = None
-        self.compaction = AutoCompaction(self.plan, lambda: int(self.now / 10), self.propose, lambda: self.now)
+        self.compaction = AutoCompaction(self.plan, self.revision, self.propose, lambda: self.now)
+
+    def revision(self) -> int:
+        return 1 + int(self.now / 10)
 
     def propose(self, *, compaction: Any) -> Pending[Any]:
         self.asked.append((self.now, compaction.revision))
@@ -47,22 +50,22 @@ def test_the_first_compaction_comes_after_a_whole_period_and_keeps_a_period() ->
     server.run(120)
     when, revision = server.asked[0]
     assert when == pytest.approx(600)
-    assert revision == 6, "what was seen at the first look, a period ago less one look"
+    assert revision == 1, "that of the start, a whole period ago"
 
 
 def test_a_period_of_an_hour_or_less_is_the_rhythm_as_well() -> None:
     server = Server(ByTime, 600)
     server.run(1800)
     assert [round(when) for when, _ in server.asked] == [600, 1200, 1800]
-    assert all(600 <= when - revision * 10 <= 670 for when, revision in server.asked[1:]), "a period and one look"
+    assert all(600 <= when - (revision - 1) * 10 <= 670 for when, revision in server.asked), "a period and one look"
 
 
 def test_a_longer_period_is_followed_by_hourly_compactions_that_keep_it() -> None:
     server = Server(ByTime, 3 * 3600)
     server.run(5 * 3600)
     assert [round(when / 3600) for when, _ in server.asked] == [3, 4, 5]
-    for when, revision in server.asked[1:]:
-        assert when - revision * 10 == pytest.approx(3 * 3600, abs=400)
+    for when, revision in server.asked:
+        assert when - (revision - 1) * 10 == pytest.approx(3 * 3600, abs=400)
 
 
 def test_a_failure_is_tried_again_at_the_next_look() -> None:
@@ -83,7 +86,7 @@ def test_revisions_are_kept_by_number() -> None:
     server.run(900)
     assert server.asked == [], "there are fewer"
     server.run(600)
-    assert server.asked == [(1200, 20), (1500, 50)]
+    assert server.asked == [(1200, 21), (1500, 51)]
 
 
 def test_nothing_is_asked_twice_while_nothing_changes() -> None:
@@ -95,8 +98,8 @@ def test_nothing_is_asked_twice_while_nothing_changes() -> None:
 
 
 def test_no_retention_is_no_plan() -> None:
-    assert make_plan("periodic", 0, 0) is None
-    assert make_plan("revision", 0, 0) is None
+    assert make_plan("periodic", 0, 0, 1) is None
+    assert make_plan("revision", 0, 0, 1) is None
 
 
 @pytest.mark.parametrize(
