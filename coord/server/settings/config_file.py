@@ -45,7 +45,7 @@ def from_file(path: str) -> dict[str, str]:
     try:
         with open(path, encoding="utf-8") as file:
             content = yaml.safe_load(file)
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read --config-file {path}: {error}") from error
     if content is None:
         return {}

@@ -224,6 +224,13 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
     assert read(tmp_path, "") == {}
 
 
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "binary"
+    path.write_bytes(b"\x7fELF\xd0")
+    with pytest.raises(ConfigError, match="cannot read --config-file"):
+        config_file.from_file(str(path))
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read --config-file"):
         config_file.from_file(str(tmp_path / "none"))
