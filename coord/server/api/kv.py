@@ -92,7 +92,7 @@ class KvApi:
         return self._state.read_txn(request)
 
     def compact(self, ctx: Context, request: rpc_pb2.CompactionRequest) -> Pending[Any]:
-        """Forget old revisions; with `physical` answered once they are gone from the disk.
+        """Forget old revisions; with `physical` answered once their records are dropped.
 
         Raises:
             Refused: the request cannot be taken now.

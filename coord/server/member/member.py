@@ -17,7 +17,7 @@ from coord.server.member.identity import Identity
 from coord.server.member.journal import Journal
 from coord.server.member.pauses import TICK, PauseWatch
 from coord.server.member.periodic import Periodic
-from coord.server.member.quota import NoSpaceAlarm, Quota
+from coord.server.member.quota import NoSpaceAlarm, Quota, dearest
 from coord.server.member.replica import Replica
 from coord.server.member.scrubber import Scrubber
 from coord.server.settings.config import ServerConfig
@@ -92,8 +92,7 @@ class Member:
             Periodic(loop, TICK, watching.look, replica.fatal),
         ]
         if config.quota_bytes:
-            # A request costs little more than its bytes: 256 for each operation.
-            largest = config.max_request_bytes + 256 * 2 * config.max_txn_ops
+            largest = dearest(config.max_request_bytes)
             quota = Quota(config.quota_bytes, largest, lambda: backend.size, self.raise_no_space)
             replica.over_quota = quota.refuses
 

@@ -10,11 +10,20 @@ from collections.abc import Callable
 from typing import Any
 
 from coord.server.logs import logger
-from coord.server.machine.validate import LEASE_OVERHEAD, put_cost, txn_cost
+from coord.server.machine.validate import LEASE_OVERHEAD, PUT_OVERHEAD, put_cost, txn_cost
 from coord.statuses import Refused
 from coord.wire.rpc_pb2 import AlarmRequest, AlarmType
 
 _log = logger(__name__)
+
+
+_PUT_BYTES_MIN = 7
+"""The shortest put of a transaction: tag and length of operation, put and key, and a key of one byte."""
+
+
+def dearest(request_bytes: int) -> int:
+    """What no request of this size costs more than: nested transactions may hold any number of tiny puts."""
+    return request_bytes + request_bytes // _PUT_BYTES_MIN * PUT_OVERHEAD
 
 
 def cost(body: dict[str, Any]) -> int:

@@ -10,6 +10,7 @@ from coord.server.logs import logger
 from coord.server.machine.apply import StateMachine
 from coord.server.member.pending import Pending
 from coord.server.mvcc.compaction import WAITING
+from coord.statuses import STOPPED, Refused
 
 _log = logger(__name__)
 
@@ -36,26 +37,36 @@ class Scrubber:
         self._steps: Iterator[bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: list[tuple[int, Pending[None]]] = []
+        self._stopped = False
 
     def check(self) -> None:
         """Begin if a compaction is marked; called after each slice of applied entries."""
-        if self._steps is None and self._state.compaction_pending:
+        if self._steps is None and not self._stopped and self._state.compaction_pending:
             _log.info("started compaction", revision=self._state.compact_revision)
             self._steps = self._state.compaction_steps()
             self._timer = self._loop.call_later(0, self._slice)
 
     def scrubbed(self, revision: int) -> Pending[None]:
-        """Done when everything that a compaction at `revision` drops is gone."""
+        """Done when everything that a compaction at `revision` drops is gone; fails with STOPPED at a stop before."""
         pending: Pending[None] = Pending()
         self._waiting.append((revision, pending))
         self._release()
+        if self._stopped:
+            self._give_up()
         return pending
 
     def stop(self) -> None:
         """Give up; the rest is done after the next start."""
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
         self._steps = None
+        self._give_up()
+
+    def _give_up(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for _, pending in waiting:
+            pending.fail(Refused(STOPPED))
 
     def _slice(self) -> None:
         steps = self._steps

@@ -17,12 +17,12 @@ from coord.server.member.flusher import PRESSURE_BYTES, Flusher, FlushingBackend
 from coord.server.member.journal import MemoryJournal
 from coord.server.member.pauses import TICK, PauseWatch
 from coord.server.member.pending import Pending
-from coord.server.member.quota import NoSpaceAlarm, Quota, cost
+from coord.server.member.quota import NoSpaceAlarm, Quota, cost, dearest
 from coord.server.member.scrubber import Scrubber
 from coord.server.member.worker import Worker
 from coord.server.storage.errors import BackendFailed, BackendFull
 from coord.server.storage.memory import MemoryBackend
-from coord.statuses import LEASE_NOT_FOUND, TOO_MANY_REQUESTS, Refused
+from coord.statuses import LEASE_NOT_FOUND, STOPPED, TOO_MANY_REQUESTS, Refused
 from coord.wire.rpc_pb2 import (
     DeleteRangeRequest,
     LeaseGrantRequest,
@@ -178,6 +178,16 @@ def test_costs_are_etcds() -> None:
     assert cost({"txn": TxnRequest(success=[put_op(10), nested], failure=[put_op(100)])}) == 534
 
 
+def test_no_request_costs_more_than_the_dearest_of_its_size() -> None:
+    """With 256 bytes for each operation of one branch, nested transactions went 30 MB over the quota unseen."""
+    puts = [RequestOp(request_put=PutRequest(key=b"k")) for _ in range(60)]
+    inner = [RequestOp(request_txn=TxnRequest(success=puts)) for _ in range(60)]
+    txn = TxnRequest(success=inner)
+    assert cost({"txn": txn}) > txn.ByteSize() + 256 * 128
+    assert cost({"txn": txn}) <= dearest(txn.ByteSize())
+    assert cost({"put": PutRequest(key=b"k")}) <= dearest(1500)
+
+
 def test_a_write_over_the_quota_is_refused_and_alarmed() -> None:
     alarms: list[int] = []
     size = [1000]
@@ -245,6 +255,30 @@ def test_a_compaction_that_waits_for_a_read_leaves_the_loop_to_it() -> None:
         await scrubber.scrubbed(4)
         assert fatal == []
         assert not machine.compaction_pending
+
+    run(check)
+
+
+def test_who_waits_for_a_compaction_is_told_of_the_stop() -> None:
+    """He once waited until the transport cut him off, with CANCELLED, which tells nothing."""
+
+    async def check() -> None:
+        machine = StateMachine(MemoryBackend(), cluster_id=1, member_id=1, term=lambda: 1, now=lambda: 0.0)
+        machine.store.put(b"k", b"v", 0)
+        machine.store.commit()
+        machine.store.mark_compacted(2)
+        fatal: list[BaseException] = []
+        scrubber = Scrubber(asyncio.get_running_loop(), machine, lambda: None, fatal.append)
+        before = scrubber.scrubbed(2)
+        scrubber.stop()
+        after = scrubber.scrubbed(2)
+        scrubber.check()
+        for pending in (before, after):
+            with pytest.raises(Refused) as refused:
+                await pending
+            assert refused.value.status == STOPPED
+        assert machine.compaction_pending
+        assert fatal == []
 
     run(check)
 
