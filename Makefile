@@ -8,15 +8,16 @@ BIN := .venv/bin
 CHECKS := tools/run_checks.sh
 JOBS ?= 2
 SCHEDULES ?= 100000
+RECIPES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help test prepare format lint types style unit conformance process pythons sim bench demo protos clean
+.PHONY: help test prepare format lint types style unit conformance matrix process pythons sim bench demo protos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: prepare ## everything: lint, types, unit tests, conformance against etcd 3.4 and 3.5, processes
-	@JOBS=$(JOBS) $(CHECKS) lint types unit conformance process pythons
+test: prepare ## everything: lint, types, unit tests, conformance against etcd 3.4 and 3.5, matrix, processes
+	@JOBS=$(JOBS) RECIPES=$(RECIPES) $(CHECKS) lint types unit conformance matrix process pythons
 
 prepare: ## .venv with everything, and a real etcd
 	@PYTHON="$(PYTHON)" tools/prepare.sh
@@ -38,6 +39,9 @@ unit: prepare ## all tests without real servers and processes
 
 conformance: prepare ## the wire protocol against bundled, etcd 3.4 and etcd 3.5
 	@JOBS=$(JOBS) $(CHECKS) conformance
+
+matrix: prepare ## every recipe x face x server x what may happen, as a table (RECIPES=lock,registry)
+	@JOBS=$(JOBS) RECIPES=$(RECIPES) $(CHECKS) matrix
 
 process: prepare ## kill, pause, torn files, full disks
 	@$(CHECKS) process

@@ -20,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=",".join(KINDS),
         help=f"comma list of servers that server tests run against (default {','.join(KINDS)})",
     )
+    parser.addoption("--recipes", default="", help="comma list of recipes of tests/matrix (default: all)")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Runs the named checks one after the other, all of them whatever happens, and ends with a table; fails if one failed.
 #
-#   tools/run_checks.sh lint types style unit conformance process pythons sim
+#   tools/run_checks.sh lint types style unit conformance matrix process pythons sim
 #
-# JOBS: processes at once (2); SCHEDULES: simulated schedules (100000); COORD_REQUIRE_REAL_ETCD=1: a missing etcd fails.
+# JOBS: processes at once (2); SCHEDULES: simulated schedules (100000); RECIPES: of the matrix (all); COORD_REQUIRE_REAL_ETCD=1: a missing etcd fails.
 set -uo pipefail
 
 cd "$(dirname "$0")/.."
@@ -20,10 +20,13 @@ check_types() { "$bin/mypy" coord tests benchmarks tools && "$bin/pyright" --pyt
 
 check_style() { pytest tests/style; }
 
-check_unit() { pytest -n "$jobs" --dist worksteal tests --ignore tests/conformance --ignore tests/process; }
+check_unit() { pytest -n "$jobs" --dist worksteal tests --ignore tests/conformance --ignore tests/process --ignore tests/matrix; }
 
 # Each worker starts servers of its own; the tests mostly wait for them, so two workers fit on two cores.
 check_conformance() { pytest -n "$jobs" --dist worksteal tests/conformance; }
+
+# Who takes turns mostly waits: a killed holder for its TTL, everybody for a server that starts again.
+check_matrix() { pytest -n "$((jobs * 2))" --dist worksteal tests/matrix --recipes="${RECIPES:-}"; }
 
 check_process() { pytest tests/process; }
 

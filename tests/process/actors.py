@@ -17,11 +17,12 @@ from tests.servers import ROOT
 class Actor:
     """One process; what it prints is kept with the time it came."""
 
-    def __init__(self, *words: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, *words: str, environment: dict[str, str] | None = None, spoken_to: bool = False) -> None:
         self.lines: list[tuple[float, str]] = []
         self._news = threading.Condition()
         self._process = subprocess.Popen(
             words,
+            stdin=subprocess.PIPE if spoken_to else None,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -59,6 +60,12 @@ class Actor:
                 self._news.wait(left)
         return when
 
+    def tell(self, word: str) -> None:
+        """Write a line to it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(word + "\n")
+        self._process.stdin.flush()
+
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
@@ -84,8 +91,9 @@ class Actor:
             self.signal(signal.SIGCONT)
             self.kill()
         self._reader.join(5)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 def coord(*words: str, environment: dict[str, str] | None = None) -> Actor:

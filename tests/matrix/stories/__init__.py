@@ -1,0 +1,9 @@
+"""The stories, by the name of the recipe."""
+
+from tests.matrix.stories import lock, registry
+from tests.matrix.story import Story
+
+STORIES: dict[str, Story] = {
+    "lock": lock.STORY,
+    "registry": registry.STORY,
+}
