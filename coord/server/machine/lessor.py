@@ -27,14 +27,6 @@ REVOKES_PER_SECOND: Final = 1000
 _ID_MASK: Final = (1 << 64) - 1
 
 
-def minimum_ttl(election_ticks: int, heartbeat_seconds: float) -> int:
-    """The shortest TTL that is granted: a lease must outlive the election of the leader that renews it.
-
-    Source: etcd server.go, minTTL = ceil(3 * electionTicks / 2 * heartbeat); 2 s with defaults.
-    """
-    return math.ceil(3 * election_ticks // 2 * heartbeat_seconds)
-
-
 class Lease:
     """One lease; everything but `expiry` and `queued` is the same on every member."""
 

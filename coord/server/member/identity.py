@@ -29,12 +29,6 @@ def cluster_id(member_ids: Iterable[int]) -> int:
     return _first8(b"".join(one.to_bytes(8, "big") for one in sorted(member_ids)))
 
 
-def solo_identity(peer_urls: Iterable[str], token: str) -> Identity:
-    """Identity of a new cluster of one member."""
-    member = member_id(peer_urls, token)
-    return Identity(cluster_id([member]), member)
-
-
 def _first8(data: bytes) -> int:
     # SHA-1 names things here and protects nothing; etcd chose it.
     return int.from_bytes(hashlib.sha1(data, usedforsecurity=False).digest()[:8], "big")

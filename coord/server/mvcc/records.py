@@ -52,11 +52,6 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
 
 
-def field(tag: bytes, payload: bytes) -> bytes:
-    """One length-delimited field."""
-    return b"%b%b%b" % (tag, varint(len(payload)), payload)
-
-
 def revision_key(main: int, sub: int) -> bytes:
     """Where the backend keeps the record of a put."""
     return _pack(main, b"_", sub)

@@ -124,7 +124,7 @@ def build(given: Mapping[str, str], warnings: Sequence[str] = ()) -> ServerConfi
         raise ConfigError("--advertise-client-urls is required when --listen-client-urls is set explicitly")
     config = ServerConfig(**fields)
     config.warnings.extend(warnings)
-    _follow_name(config, given)
+    _warn_of_defaults(config, given)
     config.validate()
     return config
 
@@ -135,8 +135,8 @@ def _refusal(name: str, text: str) -> str:
     return f"--{name}={text} asks for something this server does not have"
 
 
-def _follow_name(config: ServerConfig, given: Mapping[str, str]) -> None:
-    """With only --name and peer URLs set, the first cluster is this member under that name (etcd's convenience)."""
+def _warn_of_defaults(config: ServerConfig, given: Mapping[str, str]) -> None:
+    """Note the settings that are better chosen than left at their defaults."""
     if "name" not in given:
         config.warnings.append("it's recommended to set the 'name' flag; 'default' can cause conflicts in a cluster")
     if "data-dir" not in given:

@@ -15,7 +15,7 @@ import pytest
 from coord.server.consensus import Entry, HardState, SnapshotMark
 from coord.server.machine.apply import StateMachine
 from coord.server.member.boot import BootRefused, Member, check_fit, identity_of, open_member
-from coord.server.member.identity import Identity, solo_identity
+from coord.server.member.identity import Identity, cluster_id, member_id
 from coord.server.mvcc.records import record_key
 from coord.server.settings.config import ServerConfig
 from coord.server.storage.backend import LmdbBackend
@@ -63,7 +63,8 @@ async def put(member: Member, key: bytes, text: bytes) -> PutResponse:
 
 
 def test_ids_are_etcds() -> None:
-    identity = solo_identity(["http://127.0.0.1:24111"], "etcd-cluster")
+    member = member_id(["http://127.0.0.1:24111"], "etcd-cluster")
+    identity = Identity(cluster_id([member]), member)
     assert (identity.member_id, identity.cluster_id) == (0x8E9AAEDAB51D4DD8, 0x47C6AB1B7F4136A9)
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from coord.server.machine.lessor import MAX_TTL, Lessor, minimum_ttl
+from coord.server.machine.lessor import MAX_TTL, Lessor
 from coord.server.storage.contract import Bucket
 from coord.server.storage.memory import MemoryBackend
 from coord.statuses import LEASE_EXISTS, LEASE_NOT_FOUND, LEASE_TTL_TOO_LARGE, Refused
@@ -59,12 +59,6 @@ def test_negative_ids_are_ids_and_zero_is_none(lessor, backend):
     with pytest.raises(Refused) as refused:
         lessor.grant(0, 5, 0.0)
     assert refused.value.status == LEASE_NOT_FOUND
-
-
-def test_the_minimum_follows_the_election_timeout():
-    assert minimum_ttl(10, 0.1) == 2
-    assert minimum_ttl(50, 0.1) == 8
-    assert minimum_ttl(10, 0.5) == 8
 
 
 # --- expiry
