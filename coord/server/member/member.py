@@ -93,7 +93,9 @@ class Member:
         ]
         if config.quota_bytes:
             largest = dearest(config.max_request_bytes)
-            quota = Quota(config.quota_bytes, largest, lambda: backend.size, self.raise_no_space)
+            # Pages without records are written again before the database grows, and nothing but that makes room: with
+            # them counted, a server that had once been full stayed so, whatever was deleted and compacted.
+            quota = Quota(config.quota_bytes, largest, lambda: backend.size_in_use, self.raise_no_space)
             replica.over_quota = quota.refuses
 
     async def start(self) -> None:
