@@ -99,6 +99,16 @@ install_etcd() {
     say "its tests will be skipped"
 }
 
+# Only when it is asked for: 200 MB for one file of tests.
+install_go() {
+    [ "${COORD_REQUIRE_GO:-}" = 1 ] || return 0
+    if command -v go >/dev/null && [ -d /usr/share/gocode/src/go.etcd.io/etcd/clientv3 ]; then return; fi
+    may_install && apt_install golang-go golang-etcd-server-dev && return
+    say "no Go client of etcd: apt-get install golang-go golang-etcd-server-dev"
+    return 1
+}
+
 install_python_packages
 tools/generate_protos.sh --prepare || say "the generated messages will not be compared with their sources"
 install_etcd
+install_go

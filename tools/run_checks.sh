@@ -3,7 +3,8 @@
 #
 #   tools/run_checks.sh lint types style unit conformance matrix process pythons sim
 #
-# JOBS: processes at once (2); SCHEDULES: simulated schedules (100000); RECIPES: of the matrix (all); COORD_REQUIRE_REAL_ETCD=1: a missing etcd fails.
+# JOBS: processes at once (2); SCHEDULES: simulated schedules (100000); RECIPES: of the matrix (all).
+# COORD_REQUIRE_REAL_ETCD=1, COORD_REQUIRE_GO=1: a missing etcd, a missing Go client of it, fails.
 set -uo pipefail
 
 cd "$(dirname "$0")/.."

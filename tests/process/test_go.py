@@ -1,0 +1,129 @@
+"""Go programs on clientv3/concurrency and ours want the same lock: they take turns, whoever serves them.
+
+Built from Debian's golang-go and golang-etcd-server-dev; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+import coord
+from tests.process.actors import Actor, eventually, python
+from tests.servers import ServerProcess
+
+pytestmark = pytest.mark.timeout(300)
+
+SOURCES = Path(__file__).with_name("gopeer")
+GOPATH = "/usr/share/gocode"
+ROUNDS = 25
+
+COUNTING = """
+import sys, coord
+endpoint, name, rounds = sys.argv[1:]
+with coord.connect(endpoint, timeout=20) as client:
+    for _ in range(int(rounds)):
+        with client.lock(name, ttl=3):
+            seen = client.get(name + ".counter")
+            client.put(name + ".counter", str(int(seen.text if seen else 0) + 1))
+print("done")
+"""
+
+Peer = Callable[..., Actor]
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("COORD_REQUIRE_GO") == "1":
+        pytest.fail(f"COORD_REQUIRE_GO=1, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built peer."""
+    go = shutil.which("go")
+    if go is None or not Path(GOPATH, "src/go.etcd.io/etcd/clientv3").is_dir():
+        _missing("no Go client of etcd here: apt-get install golang-go golang-etcd-server-dev")
+    home = tmp_path_factory.mktemp("go")
+    environment = {**os.environ, "GO111MODULE": "off", "GOPATH": GOPATH, "GOCACHE": str(home / "cache")}
+    built = home / "gopeer"
+    subprocess.run([str(go), "build", "-o", built, "."], cwd=SOURCES, env=environment, check=True, timeout=280)
+    shutil.rmtree(home / "cache", ignore_errors=True)
+    return built
+
+
+@pytest.fixture
+def peer(program: Path, server: ServerProcess) -> Iterator[Peer]:
+    with ExitStack() as stack:
+
+        def start(kind: str, name: str, *words: str) -> Actor:
+            return stack.enter_context(Actor(str(program), kind, server.endpoint, name, *words, spoken_to=True))
+
+        yield start
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[coord.Client]:
+    with coord.connect(server.endpoint, timeout=20) as made:
+        yield made
+
+
+@pytest.fixture
+def name(prefix: bytes) -> str:
+    return "go-" + prefix.decode().rstrip("/")
+
+
+def _contenders(client: coord.Client, name: str) -> int:
+    return len(client.range(name + "/", prefix=True, keys_only=True).items)
+
+
+def test_go_waits_for_our_lock(client: coord.Client, peer: Peer, name: str) -> None:
+    with client.lock(name) as held:
+        waiting = peer("mutex", name)
+        eventually(lambda: _contenders(client, name) == 2)
+        assert waiting.said("have") is None
+        held.check()
+    waiting.wait_for("have")
+    waiting.tell("go")
+    assert waiting.end() == 0, waiting.text
+    assert _contenders(client, name) == 0
+
+
+def test_we_wait_for_a_lock_of_go(client: coord.Client, peer: Peer, name: str) -> None:
+    holder = peer("mutex", name)
+    holder.wait_for("have")
+    assert client.lock(name).try_acquire() is None
+    (seen,) = client.lock(name).contenders()
+    assert f"have {seen.key.decode()} " in holder.text
+    holder.tell("go")
+    with client.lock(name, timeout=30) as held:
+        assert held.fence > seen.create_revision
+
+
+def test_a_killed_go_holder_loses_it_to_us(client: coord.Client, peer: Peer, name: str) -> None:
+    holder = peer("mutex", name)
+    holder.wait_for("have")
+    holder.signal(signal.SIGKILL)
+    with client.lock(name, timeout=30):
+        assert not holder.running
+
+
+def test_they_count_together_and_nothing_is_lost(
+    client: coord.Client, peer: Peer, server: ServerProcess, name: str
+) -> None:
+    actors = [peer("mutex", name, str(ROUNDS)) for _ in range(2)]
+    with ExitStack() as stack:
+        actors += [stack.enter_context(python(COUNTING, server.endpoint, name, str(ROUNDS))) for _ in range(2)]
+        for actor in actors:
+            assert actor.end(120) == 0, actor.text
+    counted = client.get(name + ".counter")
+    assert counted is not None
+    assert int(counted.text) == ROUNDS * len(actors)
+    assert _contenders(client, name) == 0
