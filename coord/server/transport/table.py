@@ -26,6 +26,9 @@ from coord.wire.methods import METHODS, Method
 
 _log = logger(__name__)
 
+_VERSIONS_MAX = 100
+"""A client may say anything; what it says must not fill the memory."""
+
 _SECONDS = tuple(0.0001 * 2**n for n in range(17))
 
 
@@ -93,7 +96,8 @@ class Table:
         slow_seconds: a unary call that takes longer is logged.
         serving: False before the start and while stopping; calls are refused then.
         refused: calls refused because of that.
-        versions: calls by the version that clients say they speak, "unknown" for those that say nothing.
+        versions: calls by the version that clients say they speak, "unknown" for those that say nothing and "other"
+            once too many different ones were said.
     """
 
     def __init__(self, rows: Iterable[Row], *, slow_seconds: float = 0.3) -> None:
@@ -180,6 +184,8 @@ class Table:
                 break
         if isinstance(version, bytes):
             raise Refused(statuses.INVALID_CLIENT_API_VERSION)
+        if version not in self.versions and len(self.versions) >= _VERSIONS_MAX:
+            version = "other"
         self.versions[version] += 1
 
     def settle(self, row: Row, code: int, seconds: float) -> None:

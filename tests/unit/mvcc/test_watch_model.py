@@ -219,6 +219,7 @@ def test_every_event_once_in_order_whole(seed, monkeypatch):
     monkeypatch.setattr(streams, "QUEUE_RESPONSES", 6)
     monkeypatch.setattr(catchup, "REVISIONS_PER_RESPONSE", 4)
     monkeypatch.setattr(catchup, "_FEW_KEYS", seed % 3)
+    monkeypatch.setattr(catchup, "_REVISIONS_OF_KEY", 1 + seed % 4)
     monkeypatch.setattr(compaction, "BATCH", 2)
     world = World(seed)
     for _ in range(500):

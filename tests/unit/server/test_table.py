@@ -247,6 +247,17 @@ def test_calls_are_counted_by_the_version_of_the_client() -> None:
     assert table.versions == {"3.5.1": 2, "unknown": 2}
 
 
+def test_a_client_that_says_always_another_version_does_not_fill_the_memory() -> None:
+    row = Row(methods.KV_PUT, lambda ctx, request: b"")
+    table = Table([row])
+    for number in range(300):
+        table.unary(row)(FakeCall(("client-api-version", f"v{number}")), PUT)
+    table.unary(row)(FakeCall(("client-api-version", "v0")), PUT)
+    assert table.versions["v0"] == 2
+    assert table.versions["other"] == 200
+    assert len(table.versions) <= 101
+
+
 def test_a_version_that_is_no_text_is_refused() -> None:
     call = FakeCall(("client-api-version", b"\xff"))
     assert status_of(never, call=call) == statuses.INVALID_CLIENT_API_VERSION
