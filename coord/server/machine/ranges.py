@@ -1,7 +1,7 @@
 """Range requests: which records they select, and the reply joined from stored bytes.
 
-Small reads are answered at once; `steps` answers any read
-in slices of a few milliseconds at one pinned revision, so that a range over a million keys does not stop the server.
+Small reads are answered at once; `steps` answers any read in slices of a few milliseconds at one pinned revision, so
+that a range over a million keys does not stop the server.
 
 Source: etcd server/etcdserver/txn/range.go.
 """
@@ -27,6 +27,12 @@ from coord.wire import rpc_pb2 as pb
 
 SLICE: Final = 1000
 """Keys looked at in one step; about 2 ms."""
+
+SLICE_BYTES: Final = 2 << 20
+"""Bytes of records fetched in one step; about as long."""
+
+_FEW: Final = 4
+"""Records that may be fetched without knowing their size."""
 
 OPEN_END: Final = b"\x00"
 Range = pb.RangeRequest
@@ -68,10 +74,16 @@ def is_large(store: Store, request: pb.RangeRequest) -> bool:
     if _reads_now(store, request):
         if request.count_only:
             return False
-        if 0 < request.limit <= SLICE and _ordered_by_key(request) and not _filtered(request):
-            return False
-        return store.index.count(start, end) > SLICE
+        count = store.index.count(start, end)
+        if request.limit > 0 and _ordered_by_key(request) and not _filtered(request):
+            count = min(count, request.limit)
+        return count > SLICE or (count > _FEW and _is_heavy(store, start, end, count))
     return store.index.known_count(start, end) > SLICE
+
+
+def _is_heavy(store: Store, start: bytes, end: bytes | None, count: int) -> bool:
+    """True if the records of `count` keys are many bytes, by the first of them: those of one range are much alike."""
+    return count * sum(map(len, store.get_many(store.index.select(start, end, 1)))) > SLICE_BYTES
 
 
 def steps(store: Store, request: pb.RangeRequest, header: bytes, *, undisturbed: bool = False) -> Steps:
@@ -123,7 +135,7 @@ def _plain(store: Store, request: pb.RangeRequest, header: bytes) -> bytes:
     keys = store.index.select(start, end, limit if limit > 0 else None)
     count = len(keys) if len(keys) != limit else store.index.count(start, end)
     live = store.index.live
-    kvs = _fetch(store, [live[key][:REVISION_KEY_LEN] for key in keys], request.keys_only)
+    kvs = _fields(store.fetch_many([live[key][:REVISION_KEY_LEN] for key in keys]), request.keys_only)
     return b"".join([header, kvs, _rest(len(keys) < count, count)])
 
 
@@ -192,7 +204,7 @@ def _in_key_order(store: Store, request: pb.RangeRequest, where: Where, count: i
         seen += len(found)
         wanted = [stored for _, stored in (found[: limit - taken] if limit else found)]
         taken += len(wanted)
-        out.append(_fetch(store, wanted, request.keys_only))
+        yield from _fetch_steps(store, wanted, request.keys_only, out)
         if count is not None and taken == (min(limit, count) if limit else count):
             break
         yield
@@ -223,8 +235,7 @@ def _selected(store: Store, request: pb.RangeRequest, where: Where, limit: int) 
     while left:
         batch = [stored for _, stored in islice(ordered, min(SLICE, left))]
         left -= len(batch)
-        out.append(_fetch(store, batch, request.keys_only))
-        yield
+        yield from _fetch_steps(store, batch, request.keys_only, out)
     out.append(_rest(bool(limit) and kept > limit, seen))
     return out
 
@@ -276,9 +287,19 @@ def _run(
 # --- the reply
 
 
-def _fetch(store: Store, stored: list[bytes], keys_only: bool) -> bytes:
+def _fetch_steps(store: Store, stored: list[bytes], keys_only: bool, out: list[bytes]) -> Generator[None, None, None]:
+    """Add the records to the reply's fields, so many in a step as the sizes of those before suggest."""
+    at, size = 0, _FEW
+    while at < len(stored):
+        records = store.fetch_many(stored[at : at + size])
+        out.append(_fields(records, keys_only))
+        at += size
+        size = max(1, min(SLICE, size * SLICE_BYTES // sum(map(len, records))))
+        yield
+
+
+def _fields(records: list[bytes], keys_only: bool) -> bytes:
     """The records as fields of the reply; joined for each slice, so that the end has few pieces left to join."""
-    records = store.fetch_many(stored)
     if keys_only:
         records = [without_value(record) for record in records]
     return b"".join([b"\x12%b%b" % (varint(len(record)), record) for record in records])

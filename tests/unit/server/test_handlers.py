@@ -204,6 +204,31 @@ def test_a_large_range_is_read_in_slices_with_others_between() -> None:
     run(scenario)
 
 
+def test_a_range_of_few_large_values_is_read_in_slices_as_well() -> None:
+    async def scenario(bench: Bench) -> None:
+        for number in range(40):
+            await bench.put(b"k%06d" % number, b"v" * 500_000)
+        fetched: list[int] = []
+        fetch_many = bench.state.store.fetch_many
+
+        def counted(stored: list[bytes]) -> list[bytes]:
+            fetched.append(len(stored))
+            return fetch_many(stored)
+
+        bench.state.store.fetch_many = counted  # type: ignore[method-assign]  # to count
+        row = bench.table.rows[methods.KV_RANGE.path]
+        for order in (pb.RangeRequest.KEY, pb.RangeRequest.MOD):
+            request = pb.RangeRequest(key=b"k", range_end=b"l", sort_target=order)
+            answer = bench.table.unary(row)(FakeCall(), request.SerializeToString())
+            assert isinstance(answer, Pending)
+            assert len(pb.RangeResponse.FromString(await answer).kvs) == 40
+        assert fetched == [4] * 20
+        few = pb.RangeRequest(key=b"k", range_end=b"l", limit=4)
+        assert isinstance(bench.table.unary(row)(FakeCall(), few.SerializeToString()), bytes)
+
+    run(scenario)
+
+
 def test_a_large_range_is_given_up_when_its_caller_leaves() -> None:
     async def scenario(bench: Bench) -> None:
         for number in range(3_000):
