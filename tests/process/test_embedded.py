@@ -131,6 +131,22 @@ def test_it_says_nothing_in_a_program_that_did_not_ask() -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
+def test_two_event_loops_in_one_process_are_silent() -> None:
+    """Floor of grpcio: before 1.80 each loop that another one outran logged BlockingIOError, thousands under load."""
+    script = (
+        "import asyncio, coord\n"
+        "async def calls(client, name):\n"
+        "    for number in range(50):\n"
+        "        await client.put(name, str(number))\n"
+        "async def main():\n"
+        "    async with coord.aio.connect('memory://') as client:\n"
+        "        await asyncio.gather(*(calls(client, f'k{each}') for each in range(16)))\n"
+        "asyncio.run(main())\n"
+    )
+    ended = run_python(script)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
 def test_a_program_that_forgets_to_stop_it_ends_all_the_same(tmp_path: Path) -> None:
     script = "from coord.server.embedded import EmbeddedServer\ns = EmbeddedServer(); s.start()\nprint('end')"
     ended = run_python(script, TMPDIR=str(tmp_path))

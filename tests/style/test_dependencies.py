@@ -32,3 +32,12 @@ def test_each_dependency_has_a_reason():
 def test_no_reason_without_dependency():
     tools = {"etcd-server", "etcd-client", "setuptools", "grpcio-tools"}  # not Python packages that are installed
     report([f"pyproject.toml does not name {name}" for name in sorted(set(explained()) - declared() - tools)])
+
+
+def test_floors_are_those_of_the_project():
+    """The first cell behind a name that is always installed is the lowest version that was tried."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    floors = {match[1].lower(): match[2] for each in wanted if (match := re.match(r"([\w-]+)>=([\d.]+)", each))}
+    assert len(floors) == len(wanted), "a dependency without a floor"
+    stated = {name: explained()[name].split("|")[0].strip() for name in floors}
+    assert stated == floors
