@@ -6,12 +6,14 @@ nothing by being done twice: reads, and writes that say what must be there for t
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
 
 from coord.errors import CallTimeout, CoordError, OutcomeUnknown, Unavailable
 from coord.model import RangeResult, TxnResult
 from coord.ops import Get, Txn
-from coord.port import Port, Session
+from coord.port import Port, Session, Ticket
 
 ATTEMPT_SECONDS: Final = 5.0  # for one request, so that one whose answer is lost cannot arrive hours later
 PAUSE_SECONDS: Final = 0.1  # between attempts while the server cannot be reached
@@ -39,11 +41,8 @@ class Patience:
             LeaseLost: the session was lost.
             RequestRefused, HistoryLost, ClosedError.
         """
-        while True:
-            try:
-                return await self._port.range(request, deadline=self.attempt())
-            except (Unavailable, CallTimeout) as trouble:
-                await self.pause(trouble)
+        result: RangeResult = await self._answered(partial(self._port.range, request))
+        return result
 
     async def txn(self, request: Txn) -> TxnResult:
         """Commit until there is an answer. The transaction must be one that may happen twice.
@@ -56,9 +55,24 @@ class Patience:
             LeaseLost: the session was lost.
             RequestRefused, HistoryLost, ClosedError.
         """
+        result: TxnResult = await self._answered(partial(self._port.txn, request))
+        return result
+
+    async def claim(self, ticket: Ticket, request: Txn) -> TxnResult:
+        """Create the ticket's key until there is an answer; as `txn`.
+
+        Raises:
+            CallTimeout: the deadline passed; the last one may have happened.
+            LeaseLost: the ticket's session was lost.
+            RequestRefused, HistoryLost, ClosedError.
+        """
+        result: TxnResult = await self._answered(partial(self._port.claim, ticket, request))
+        return result
+
+    async def _answered(self, ask: Callable[..., Awaitable[Any]]) -> Any:
         while True:
             try:
-                return await self._port.txn(request, deadline=self.attempt())
+                return await ask(deadline=self.attempt())
             except (OutcomeUnknown, Unavailable, CallTimeout) as trouble:
                 await self.pause(trouble)
 

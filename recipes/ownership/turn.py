@@ -9,30 +9,20 @@ Knows nothing of threads, tasks, clocks or gRPC; everything is awaited from the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from coord.errors import (
-    CallTimeout,
-    ClosedError,
-    Compacted,
-    ForkedError,
-    LeaseLost,
-    LockTimeout,
-    OutcomeUnknown,
-    Unavailable,
-)
+from coord.errors import CallTimeout, ClosedError, Compacted, ForkedError, LeaseLost, LockTimeout
 from coord.keys import prefix_end
 from coord.model import KeyValue, RangeResult, TxnResult
 from coord.ops import Get, Order, Put, Target, Txn, missing
 from coord.port import Port, Session, Ticket, WatchTarget
-from coord.recipes.common.layout import contender_prefix, is_contender
+from coord.recipes.common.patience import Patience
+from coord.recipes.ownership.lane import Lane, exclusive
 
 logger = logging.getLogger("coord.lock")
 
-ATTEMPT_SECONDS: Final = 5.0  # for one request, so that a claim whose answer is lost cannot arrive hours later
-PAUSE_SECONDS: Final = 0.1  # between attempts while the server cannot be reached
 _REJOIN_CAUSES: Final = frozenset(("expired", "unreachable", "revoked"))
 
 G = TypeVar("G")
@@ -66,18 +56,26 @@ class Terms:
     wait: bool = True
 
 
-class _Rejoin(Exception):
+class Rejoin(Exception):
     """The place is gone though nobody gave it up: join again at the end of the queue."""
 
 
 class Line:
-    """The queue for one name."""
+    """The queue for one name.
 
-    def __init__(self, port: Port, name: bytes) -> None:
+    Args:
+        port: what everything is awaited from.
+        name: what is waited for, for messages; its contenders are those of a lock unless a lane is given.
+        lane: where places stand and who goes first.
+    """
+
+    def __init__(self, port: Port, name: bytes, lane: Lane | None = None) -> None:
         self._port = port
         self._name = name
-        self._prefix = contender_prefix(name)
-        self._end = prefix_end(self._prefix)
+        self._lane = lane or exclusive(name)
+        self._start = self._lane.rivals
+        self._end = prefix_end(self._start)
+        self._first = Get(self._start, self._end, limit=1, order=Order.ASCEND, target=Target.CREATE, keys_only=True)
         self._strangers: set[bytes] = set()  # keys under the name that are no contenders, reported once each
 
     async def take(self, value: bytes, terms: Terms, own: Callable[[Place], G]) -> G:
@@ -96,23 +94,24 @@ class Line:
             ClosedError: the client was closed.
         """
         try:
-            while True:
-                session = await self._port.session(terms.ttl, deadline=terms.deadline)
-                try:
-                    return await self._take_with(session, value, terms, own)
-                except _Rejoin:
-                    continue
-                except LeaseLost as loss:
-                    _check_healable(loss)
+            return await joining(self._port, terms, lambda session: self.take_with(session, value, terms, own))
         except CallTimeout as late:
             raise self._not_won() from late
 
-    async def _take_with(self, session: Session, value: bytes, terms: Terms, own: Callable[[Place], G]) -> G:
-        ticket = self._port.ticket(session, self._name)
+    async def take_with(self, session: Session, value: bytes, terms: Terms, own: Callable[[Place], G]) -> G:
+        """The same with this session alone.
+
+        Raises:
+            Rejoin: the place was lost while waiting.
+            CallTimeout: the server did not answer before the deadline.
+            LockTimeout, LeaseLost, HistoryLost, RequestRefused, ClosedError: as `take`.
+        """
+        patience = Patience(self._port, terms.deadline, session)
+        ticket = self._port.ticket(session, self._lane.own)
         try:
-            fence, first = await self._claim(ticket, value, terms)
+            fence, first = await self._claim(ticket, value, patience)
             while not first:
-                first = await self._advance(ticket, fence, terms)
+                first = await self._advance(ticket, fence, terms, patience)
             session.check()
             owner = own(Place(ticket, fence))
             self._port.hold(ticket, owner)
@@ -121,92 +120,80 @@ class Line:
             await self._port.withdraw(ticket)
             raise
 
-    async def _claim(self, ticket: Ticket, value: bytes, terms: Terms) -> tuple[int, bool]:
-        """Create the key; returns its create revision and whether it is known to be first.
+    async def _claim(self, ticket: Ticket, value: bytes, patience: Patience) -> tuple[int, bool]:
+        """Create the key; returns its create revision and whether nobody is known to go first.
 
         The claim is repeated after an unknown outcome: the key is nobody else's and is only created if it is missing,
         so the second one finds what the first one did.
         """
         key = ticket.key
-        front = Get(self._prefix, self._end, limit=1, order=Order.ASCEND, target=Target.CREATE, keys_only=True)
         request = Txn(
             compares=(missing(key),),
-            then=(Put(key, value, ticket.session.lease), front),
-            otherwise=(Get(key, keys_only=True), front),
+            then=(Put(key, value, ticket.session.lease), self._first),
+            otherwise=(Get(key, keys_only=True), self._first),
         )
-        while True:
-            try:
-                result = await self._port.claim(ticket, request, deadline=self._attempt(terms))
-                break
-            except (OutcomeUnknown, Unavailable, CallTimeout) as trouble:
-                await self._pause(ticket.session, terms, trouble)
+        result = await patience.claim(ticket, request)
+        fence = create_revision(result)
         first = result.range(1).first
-        return _create_revision(result), first is not None and first.key == key
+        return fence, first is None or first.create_revision >= fence
 
-    async def _advance(self, ticket: Ticket, fence: int, terms: Terms) -> bool:
+    async def _advance(self, ticket: Ticket, fence: int, terms: Terms, patience: Patience) -> bool:
         """Look who stands in front; if somebody does, wait until that changes. True if nobody does."""
-        ahead = Get(
-            self._prefix,
+        seen = await patience.txn(Txn(then=(Get(ticket.key, keys_only=True), self._ahead(fence, 1))))
+        check_own(seen, fence)
+        before = await self._predecessor(seen.range(1), fence, patience)
+        if before is None:
+            return True
+        if not terms.wait:
+            raise self._not_won()
+        await self._wait_gone((before, ticket.key), seen.header.revision + 1, patience)
+        return False
+
+    def _ahead(self, fence: int, limit: int) -> Get:
+        """The newest keys in front of one that was created at `fence`."""
+        return Get(
+            self._start,
             self._end,
-            limit=1,
+            limit=limit,
             order=Order.DESCEND,
             target=Target.CREATE,
             keys_only=True,
             max_create_revision=fence - 1,
         )
-        seen = await self._read(Txn(then=(Get(ticket.key, keys_only=True), ahead)), ticket.session, terms)
-        mine = seen.range(0).first
-        if mine is None or mine.create_revision != fence:
-            raise _Rejoin
-        before = await self._predecessor(seen.range(1), fence, ticket.session, terms)
-        if before is None:
-            return True
-        if not terms.wait:
-            raise self._not_won()
-        await self._wait_gone((before, ticket.key), seen.header.revision + 1, ticket.session, terms)
-        return False
 
-    async def _predecessor(self, seen: RangeResult, fence: int, session: Session, terms: Terms) -> bytes | None:
-        """The contender directly in front, given the newest key in front; None if there is none."""
+    async def _predecessor(self, seen: RangeResult, fence: int, patience: Patience) -> bytes | None:
+        """The rival directly in front, given the newest key in front; None if there is none.
+
+        One that waits for the newest of many readers is not woken by each of them: if they leave in any order, it looks
+        again after about half of those who are left.
+        """
         newest = seen.first
-        if newest is None or is_contender(self._name, newest.key):
+        if newest is None or self._lane.is_rival(newest.key):
             return newest.key if newest is not None else None
-        everything = Get(self._prefix, self._end, keys_only=True, max_create_revision=fence - 1)
-        found = (await self._read(Txn(then=(everything,)), session, terms)).range(0)
-        ahead = self._contenders(found.items)
-        return max(ahead, key=lambda item: item.create_revision).key if ahead else None
+        ahead = await self._rivals_ahead(fence, patience)
+        return ahead[0].key if ahead else None
 
-    async def _wait_gone(self, keys: Sequence[bytes], from_revision: int, session: Session, terms: Terms) -> None:
+    async def _rivals_ahead(self, fence: int, patience: Patience) -> list[KeyValue]:
+        """All rivals in front, newest first, when there are other keys among them."""
+        return self._contenders((await patience.txn(Txn(then=(self._ahead(fence, 0),)))).range(0).items)
+
+    async def _wait_gone(self, keys: Sequence[bytes], from_revision: int, patience: Patience) -> None:
         """Wait until one of the keys was deleted.
 
         The own key is watched beside the predecessor's: a lease can be revoked, or the key deleted, while the one in
         front stays for hours, and its owner must not wait for a turn that never comes.
         """
-        watch = self._port.watch([WatchTarget(key, puts=False) for key in keys], from_revision=from_revision)
+        await self._wait_for([WatchTarget(key, puts=False) for key in keys], from_revision, patience)
+
+    async def _wait_for(self, targets: Sequence[WatchTarget], from_revision: int, patience: Patience) -> None:
+        watch = self._port.watch(targets, from_revision=from_revision)
         try:
-            while not (await watch.next(deadline=terms.deadline, session=session)).events:
+            while not (await watch.next(deadline=patience.deadline, session=patience.session)).events:
                 continue
         except Compacted:
             return  # The caller reads again anyway.
         finally:
             watch.close()
-
-    async def _read(self, request: Txn, session: Session, terms: Terms) -> TxnResult:
-        while True:
-            try:
-                return await self._port.txn(request, deadline=self._attempt(terms))
-            except (OutcomeUnknown, Unavailable, CallTimeout) as trouble:
-                await self._pause(session, terms, trouble)
-
-    def _attempt(self, terms: Terms) -> float:
-        limit = self._port.now() + ATTEMPT_SECONDS
-        return limit if terms.deadline is None else min(limit, terms.deadline)
-
-    async def _pause(self, session: Session, terms: Terms, trouble: Exception) -> None:
-        until = self._port.now() + PAUSE_SECONDS
-        if terms.deadline is not None and until >= terms.deadline:
-            raise self._not_won() from trouble
-        await self._port.sleep(until=until, session=session)
 
     def _not_won(self) -> LockTimeout:
         name = self._name.decode("utf-8", "backslashreplace")
@@ -218,15 +205,44 @@ class Line:
         Raises:
             CallTimeout, Unavailable, RequestRefused, HistoryLost, ClosedError.
         """
-        request = Get(self._prefix, self._end, order=Order.ASCEND, target=Target.CREATE)
+        request = Get(self._start, self._end, order=Order.ASCEND, target=Target.CREATE)
         return self._contenders((await self._port.range(request, deadline=deadline)).items)
 
     def _contenders(self, items: Sequence[KeyValue]) -> list[KeyValue]:
-        strangers = {item.key for item in items if not is_contender(self._name, item.key)}
+        strangers = {item.key for item in items if not self._lane.is_rival(item.key)}
         for key in sorted(strangers - self._strangers):
             logger.warning("key %r lies under the lock %r but is no contender; coord ignores it", key, self._name)
         self._strangers |= strangers
         return [item for item in items if item.key not in strangers]
+
+
+async def joining(port: Port, terms: Terms, attempt: Callable[[Session], Awaitable[G]]) -> G:
+    """Attempt with one session after the other until one is not lost in the middle.
+
+    Raises:
+        LeaseLost: the session was ended on purpose, or with the history it was built on.
+        ForkedError: the client belongs to the parent process.
+        CallTimeout, RequestRefused, ClosedError: no session could be had.
+    """
+    while True:
+        session = await port.session(terms.ttl, deadline=terms.deadline)
+        try:
+            return await attempt(session)
+        except Rejoin:
+            continue
+        except LeaseLost as loss:
+            _check_healable(loss)
+
+
+def check_own(seen: TxnResult, fence: int) -> None:
+    """Do nothing if the first thing that was read is the own key as it was created.
+
+    Raises:
+        Rejoin: it is gone.
+    """
+    mine = seen.range(0).first
+    if mine is None or mine.create_revision != fence:
+        raise Rejoin
 
 
 def _check_healable(loss: LeaseLost) -> None:
@@ -244,12 +260,16 @@ def _check_healable(loss: LeaseLost) -> None:
         raise loss
 
 
-def _create_revision(result: TxnResult) -> int:
-    """Create revision of the claimed key, whether this claim made it or an earlier one."""
+def create_revision(result: TxnResult) -> int:
+    """Create revision of the claimed key, whether this claim made it or an earlier one.
+
+    Raises:
+        Rejoin: the answer says that it is neither there nor missing.
+    """
     if result.succeeded:
         return result.header.revision
     found = result.range(0).first
     if found is None:
-        # Only an answer that breaks atomicity can look like this; the wait then finds no key and joins again.
-        return 0
+        # Only an answer that breaks atomicity can look like this.
+        raise Rejoin
     return found.create_revision

@@ -12,10 +12,11 @@ from typing import Any
 from coord.client.keeper.ledger import Ledger, Ticket
 from coord.client.keeper.session import Phase, Session
 from coord.client.ports.base import PortBase
-from coord.errors import CoordError, LockTimeout, OutcomeUnknown
-from coord.ops import Get, Order, Target, Txn
+from coord.errors import CallTimeout, CoordError, LockTimeout, OutcomeUnknown
+from coord.ops import Txn
+from coord.recipes.common.patience import Patience
 from coord.recipes.ownership.fenced import OwnedTxn
-from coord.recipes.ownership.turn import Line, Terms, _Rejoin
+from coord.recipes.ownership.turn import Line, Rejoin, Terms
 from coord.recipes.ownership.turn import Place as Owned
 from coord.testing.sim.choices import RandomChoices
 from coord.testing.sim.port import SimPort
@@ -98,7 +99,7 @@ def _(stack: contextlib.ExitStack) -> None:
             return await plain(self, ticket, request, deadline=deadline)
         except OutcomeUnknown:
             strike(self, ticket)
-            raise _Rejoin from None
+            raise Rejoin from None
 
     swap(stack, PortBase, "claim", claim)
 
@@ -114,23 +115,24 @@ def _(stack: contextlib.ExitStack) -> None:
 
     async def take(self: Line, session: Any, value: bytes, terms: Terms, own: Any) -> Any:
         port: Any = self._port
+        patience = Patience(port, terms.deadline, session)
         ticket = port.ticket(session, self._name)
         try:
-            fence, first = await self._claim(ticket, value, terms)
+            fence, first = await self._claim(ticket, value, patience)
             while not first:
-                first = await self._advance(ticket, fence, terms)
+                first = await self._advance(ticket, fence, terms, patience)
             session.check()
             owner = own(place(ticket, fence))
             port.hold(ticket, owner)
             return owner
-        except LockTimeout:
+        except (LockTimeout, CallTimeout):
             strike(port, ticket)
             raise
         except BaseException:
             await plain(port, ticket)
             raise
 
-    swap(stack, Line, "_take_with", take)
+    swap(stack, Line, "take_with", take)
 
 
 def place(ticket: Ticket, fence: int) -> Any:
@@ -261,9 +263,8 @@ def _(stack: contextlib.ExitStack) -> None:
     Shape(programs=(1, 1, 1, 1), hold=1.0),
 )
 def _(stack: contextlib.ExitStack) -> None:
-    async def predecessor(self: Line, seen: Any, fence: int, session: Any, terms: Any) -> bytes | None:
-        first = Get(self._prefix, self._end, limit=1, order=Order.ASCEND, target=Target.CREATE, keys_only=True)
-        found = (await self._read(Txn(then=(first,)), session, terms)).range(0).first
+    async def predecessor(self: Line, seen: Any, fence: int, patience: Patience) -> bytes | None:
+        found = (await patience.txn(Txn(then=(self._first,)))).range(0).first
         return None if found is None or found.create_revision >= fence else found.key
 
     swap(stack, Line, "_predecessor", predecessor)
@@ -278,8 +279,8 @@ def _(stack: contextlib.ExitStack) -> None:
 def _(stack: contextlib.ExitStack) -> None:
     plain = Line._advance
 
-    async def advance(self: Line, ticket: Ticket, fence: int, terms: Terms) -> bool:
-        await plain(self, ticket, fence, terms)
+    async def advance(self: Line, ticket: Ticket, fence: int, terms: Terms, patience: Patience) -> bool:
+        await plain(self, ticket, fence, terms, patience)
         return True
 
     swap(stack, Line, "_advance", advance)
