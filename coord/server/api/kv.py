@@ -28,6 +28,7 @@ class KvApi:
         self._state = replica.state
         self._max_txn_ops = max_txn_ops
         self._turns = Turns()
+        replica.at_failure.append(self._turns.stop)
 
     def rows(self) -> list[Row]:
         """The service's part of the handler table."""

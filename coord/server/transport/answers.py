@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from coord.server.member.pending import Pending
+from coord.statuses import STOPPED, Refused
 
 _TURN_SECONDS = 0.003
 """What all such work together may take of one turn of the loop."""
@@ -23,11 +24,21 @@ class Turns:
     def __init__(self) -> None:
         self._work: deque[Sliced] = deque()
         self._planned = False
+        self._stopped = False
 
     def add(self, work: Sliced) -> None:
         """Begin with `work` when its turn comes."""
         self._work.append(work)
-        self._plan()
+        if self._stopped:
+            self.stop()
+        else:
+            self._plan()
+
+    def stop(self) -> None:
+        """Go on with nothing, now or later: what is read may be half of an entry. Those who wait get STOPPED."""
+        self._stopped = True
+        while self._work:
+            self._work.popleft().give_up(Refused(STOPPED))
 
     def _plan(self) -> None:
         if not self._planned:
@@ -59,9 +70,13 @@ class Sliced(Pending[Any]):
 
     def cancel(self) -> None:
         """Give up: nobody waits any more."""
+        self.give_up(asyncio.CancelledError())
+
+    def give_up(self, error: BaseException) -> None:
+        """End with `error` unless it has ended."""
         if not self.done:
             self._steps.close()
-            self.fail(asyncio.CancelledError())
+            self.fail(error)
 
     def step(self) -> bool:
         """Do one step; False if it was the last."""

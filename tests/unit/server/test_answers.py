@@ -56,6 +56,29 @@ def test_long_reads_together_take_no_more_of_a_turn_than_one(monkeypatch: pytest
     asyncio.run(main())
 
 
+def test_stopped_work_takes_no_further_step() -> None:
+    async def main() -> None:
+        taken: list[str] = []
+
+        def steps(name: str) -> Any:
+            for _ in range(10):
+                taken.append(name)
+                yield
+
+        turns = Turns()
+        before = Sliced(turns, steps("before"))
+        turns.stop()
+        after_it = Sliced(turns, steps("after"))
+        for work in (before, after_it):
+            with pytest.raises(Refused) as refused:
+                await work
+            assert refused.value.status == statuses.STOPPED
+        await asyncio.sleep(0)
+        assert taken == []
+
+    asyncio.run(main())
+
+
 def test_what_is_given_up_closes_its_generator() -> None:
     async def main() -> None:
         closed: list[bool] = []

@@ -15,6 +15,7 @@ from coord.server.api.kv import KvApi
 from coord.server.api.lease import LeaseApi
 from coord.server.api.maintenance import MaintenanceApi
 from coord.server.api.watch import WatchApi
+from coord.server.invariant import InvariantBroken
 from coord.server.member.boot import Member, open_member
 from coord.server.member.pending import Pending
 from coord.server.settings.config import ServerConfig
@@ -30,8 +31,9 @@ from tests.unit.server.test_table import FakeCall
 class Bench:
     """A member and a table over it, called as an adapter would."""
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, fatal: list[BaseException]) -> None:
         self.member = member
+        self.fatal = fatal
         self.replica = member.replica
         self.state = member.state
         self.table = Table(
@@ -95,12 +97,14 @@ def run(scenario: Callable[[Bench], Awaitable[None]]) -> None:
 
 @asynccontextmanager
 async def opened() -> AsyncIterator[Bench]:
-    member = open_member(ServerConfig(), asyncio.get_running_loop(), memory=True)
+    fatal: list[BaseException] = []
+    member = open_member(ServerConfig(), asyncio.get_running_loop(), memory=True, on_fatal=fatal.append)
     await member.start()
     try:
-        yield Bench(member)
+        yield Bench(member, fatal)
     finally:
         await member.stop()
+    assert fatal == []
 
 
 @asynccontextmanager
@@ -225,6 +229,24 @@ def test_a_range_of_few_large_values_is_read_in_slices_as_well() -> None:
         assert fetched == [4] * 20
         few = pb.RangeRequest(key=b"k", range_end=b"l", limit=4)
         assert isinstance(bench.table.unary(row)(FakeCall(), few.SerializeToString()), bytes)
+
+    run(scenario)
+
+
+def test_a_large_range_shows_nothing_of_an_entry_that_failed_halfway() -> None:
+    async def scenario(bench: Bench) -> None:
+        for number in range(3_000):
+            bench.replica.propose(put=pb.PutRequest(key=b"k%06d" % number))
+        await bench.put(b"last")
+        row = bench.table.rows[methods.KV_RANGE.path]
+        request = pb.RangeRequest(key=b"k", range_end=b"l", serializable=True)
+        answer = bench.table.unary(row)(FakeCall(), request.SerializeToString())
+        bench.state.store.put(b"k", b"half", 0)
+        bench.replica.fatal(InvariantBroken("in the middle"))
+        with pytest.raises(Refused) as refused:
+            await answer
+        assert refused.value.status == statuses.STOPPED
+        bench.fatal.clear()
 
     run(scenario)
 
