@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,3 +319,9 @@ class Default(enum.Enum):
 
 DEFAULT = Default.DEFAULT
 """Pass as `timeout` (it is the default) for: the client's timeout on calls, for ever on waits."""
+
+LONGEST_TTL: Final = 9_000_000_000
+"""Seconds of the longest lease that etcd grants."""
+
+LONGEST_TIMEOUT: Final = 1e9
+"""Seconds from which on a timeout means for ever; gRPC counts nanoseconds and stands still when they overflow."""

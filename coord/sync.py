@@ -17,13 +17,10 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from coord import place
 from coord.client.blocking import BlockingClient
-from coord.client.calls import Call
 from coord.client.connection.tls import Tls
-from coord.client.connection.urls import Endpoint
-from coord.model import DEFAULT, Default
+from coord.model import Default
 from coord.recipes.blocking import BlockingRecipes
 
-T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
 Duration = float | timedelta
@@ -71,15 +68,8 @@ class Client(BlockingClient, BlockingRecipes):
             self._place.leave()
             raise
 
-    def run(self, call: Call[T], timeout: Timeout = DEFAULT, *, endpoint: Endpoint | None = None) -> T:
-        """Make a call that was described with `coord.client.calls`; see `BlockingClient.run`.
-
-        Raises:
-            ForkedError: the server stayed in the parent process.
-            CoordError: the call failed.
-        """
+    def _check_process(self) -> None:
         self._place.check_process()
-        return super().run(call, timeout, endpoint=endpoint)
 
     def close(self) -> None:
         """Close: end every call and watch, take registrations out, revoke the leases. Again is harmless."""

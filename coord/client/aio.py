@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 from coord import ops
 from coord.client import base, calls
-from coord.client.base import ClientBase, Endpoints
+from coord.client.base import Endpoints
 from coord.client.calls import Call
 from coord.client.connection import channel
 from coord.client.connection.aio import AsyncConnection
@@ -30,7 +30,7 @@ from coord.wire.methods import Method
 T = TypeVar("T")
 
 
-class AsyncClient(AsyncStreaming, ClientBase):
+class AsyncClient(AsyncStreaming):
     """A client of an etcd cluster, or of coord's own server. For the tasks of one event loop.
 
     It belongs to the loop in which it is first used; make one for each ``asyncio.run``.
@@ -91,6 +91,7 @@ class AsyncClient(AsyncStreaming, ClientBase):
         Raises:
             CoordError: see `AsyncConnection.unary`.
         """
+        self._check_process()
         deadline, once = self._limits(timeout)
         try:
             response = await self._connection.unary(
@@ -304,6 +305,7 @@ class AsyncClient(AsyncStreaming, ClientBase):
         Raises:
             CallTimeout, Unavailable, RequestRefused, ClosedError.
         """
+        self._check_process()
         deadline, _ = self._limits(timeout)
         opened = await self._connection.open_stream(
             method, request, deadline=deadline, until=deadline, endpoint=self.endpoint(endpoint)

@@ -89,6 +89,13 @@ class ClientBase:
         """The known endpoints."""
         return tuple(endpoint.address for endpoint in self._core.endpoints)
 
+    def _check_process(self) -> None:
+        """Do nothing unless the servers were left behind in a parent process; called before anything is asked of them.
+
+        Raises:
+            ForkedError: they were.
+        """
+
     def _limits(self, timeout: Timeout) -> tuple[float | None, bool]:
         return retry.limits(timeout, self._timeout, now())
 

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 from coord import ops
 from coord.client import base, calls
-from coord.client.base import ClientBase, Endpoints
+from coord.client.base import Endpoints
 from coord.client.calls import Call
 from coord.client.connection import channel
 from coord.client.connection.blocking import BlockingConnection
@@ -30,7 +30,7 @@ from coord.wire.methods import Method
 T = TypeVar("T")
 
 
-class BlockingClient(BlockingStreaming, ClientBase):
+class BlockingClient(BlockingStreaming):
     """A client of an etcd cluster, or of coord's own server. Safe to use from many threads.
 
     It connects when it is first used. `timeout` bounds each call, retries and connecting included: seconds or a
@@ -89,6 +89,7 @@ class BlockingClient(BlockingStreaming, ClientBase):
         Raises:
             CoordError: see `BlockingConnection.unary`.
         """
+        self._check_process()
         deadline, once = self._limits(timeout)
         try:
             response = self._connection.unary(
@@ -301,6 +302,7 @@ class BlockingClient(BlockingStreaming, ClientBase):
         Raises:
             CallTimeout, Unavailable, RequestRefused, ClosedError.
         """
+        self._check_process()
         deadline, _ = self._limits(timeout)
         opened = self._connection.open_stream(
             method, request, deadline=deadline, until=deadline, endpoint=self.endpoint(endpoint)

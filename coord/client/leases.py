@@ -7,10 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from coord.client import calls
-from coord.client.connection import retry
 from coord.client.connection.retry import Timeout
 from coord.errors import UsageError
-from coord.model import DEFAULT, LeaseGrant, LeaseInfo
+from coord.model import DEFAULT, LONGEST_TTL, LeaseGrant, LeaseInfo
 
 if TYPE_CHECKING:
     from coord.client.aio import AsyncClient
@@ -23,11 +22,11 @@ def whole_seconds(ttl: Ttl) -> int:
     """A time to live as etcd counts it, rounded up: a lease never ends before the time asked for.
 
     Raises:
-        UsageError: it is not a positive, finite number.
+        UsageError: it is no duration, or none that a lease can have.
     """
-    found = retry.seconds(ttl, None)
-    if not found:
-        raise UsageError(f"ttl is a positive number of seconds, not {ttl!r}")
+    found = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 < found <= LONGEST_TTL:
+        raise UsageError(f"ttl is more than 0 and at most {LONGEST_TTL} seconds, not {ttl!r}")
     return math.ceil(found)
 
 

@@ -10,15 +10,16 @@ import threading
 from datetime import timedelta
 from typing import Final
 
+from coord.client.base import ClientBase
 from coord.client.connection.aio import AsyncConnection
 from coord.client.connection.blocking import BlockingConnection
 from coord.client.connection.retry import Timeout, seconds
 from coord.client.keeper.session import Session
+from coord.client.leases import whole_seconds
 from coord.client.ports.aio import AsyncPort
 from coord.client.ports.background import Program, TaskHandle, TaskPrograms, ThreadHandle, ThreadPrograms
 from coord.client.ports.blocking import BlockingPort
 from coord.client.watch.faces import AsyncWatch, OnCompacted, Watch, watch_spec
-from coord.errors import UsageError
 from coord.model import DEFAULT
 from coord.program import run_blocking
 
@@ -37,18 +38,24 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-class BlockingStreaming:
+class BlockingStreaming(ClientBase):
     """What `BlockingClient` has beside its calls."""
 
     _connection: BlockingConnection
-    _namespace: bytes
-    _timeout: float | None
     _port: BlockingPort | None = None
     _programs: ThreadPrograms | None = None
 
     @property
     def port(self) -> BlockingPort:
-        """What recipes run on; see `coord.port.Port`."""
+        """What recipes run on; see `coord.port.Port`.
+
+        Raises:
+            ForkedError: the server stayed in the parent process.
+        """
+        self._check_process()
+        return self._made_port()
+
+    def _made_port(self) -> BlockingPort:
         if self._port is None:
             with _making:
                 if self._port is None:
@@ -107,13 +114,13 @@ class BlockingStreaming:
         Keys put with ``lease=session.lease`` live as long as this client does.
 
         Raises:
-            UsageError: `ttl` is not positive.
+            UsageError: `ttl` is no duration, or none that a lease can have.
             CallTimeout, Unavailable, RequestRefused, ClosedError.
         """
         port = self.port
         wanted = seconds(timeout, self._timeout)
         deadline = None if wanted is None else port.now() + wanted
-        return run_blocking(port.session(_ttl(ttl), deadline=deadline))
+        return run_blocking(port.session(whole_seconds(ttl), deadline=deadline))
 
     def background(self, program: Program, *, name: str) -> ThreadHandle:
         """Run a long-lived program over the port in a thread of its own, until it ends or the client closes.
@@ -131,21 +138,27 @@ class BlockingStreaming:
         """Stop the programs, then everything that waits, then give up the leases; bounded."""
         if self._programs is not None:
             self._programs.close()
-        self.port.close()
+        self._made_port().close()
 
 
-class AsyncStreaming:
+class AsyncStreaming(ClientBase):
     """What `AsyncClient` has beside its calls."""
 
     _connection: AsyncConnection
-    _namespace: bytes
-    _timeout: float | None
     _port: AsyncPort | None = None
     _programs: TaskPrograms | None = None
 
     @property
     def port(self) -> AsyncPort:
-        """What recipes run on; see `coord.port.Port`."""
+        """What recipes run on; see `coord.port.Port`.
+
+        Raises:
+            ForkedError: the server stayed in the parent process.
+        """
+        self._check_process()
+        return self._made_port()
+
+    def _made_port(self) -> AsyncPort:
         if self._port is None:
             self._port = AsyncPort(self._connection, namespace=self._namespace)
         return self._port
@@ -188,13 +201,13 @@ class AsyncStreaming:
         """A lease that is kept alive until the client closes; see `BlockingClient.session`.
 
         Raises:
-            UsageError: `ttl` is not positive.
+            UsageError: `ttl` is no duration, or none that a lease can have.
             CallTimeout, Unavailable, RequestRefused, ClosedError.
         """
         port = self.port
         wanted = seconds(timeout, self._timeout)
         deadline = None if wanted is None else port.now() + wanted
-        return await port.session(_ttl(ttl), deadline=deadline)
+        return await port.session(whole_seconds(ttl), deadline=deadline)
 
     def background(self, program: Program, *, name: str) -> TaskHandle:
         """Run a long-lived program over the port in a task of its own, until it ends or the client closes.
@@ -210,11 +223,4 @@ class AsyncStreaming:
         """Stop the programs, then everything that waits, then give up the leases; bounded."""
         if self._programs is not None:
             await self._programs.close()
-        await self.port.close()
-
-
-def _ttl(ttl: float | timedelta) -> float:
-    wanted = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-    if not wanted > 0:
-        raise UsageError(f"ttl must be positive, not {ttl!r}")
-    return float(wanted)
+        await self._made_port().close()

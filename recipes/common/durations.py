@@ -6,11 +6,10 @@ from datetime import timedelta
 from typing import Final
 
 from coord.errors import UsageError
-from coord.model import Default
+from coord.model import LONGEST_TIMEOUT, LONGEST_TTL, Default
 from coord.port import Port
 
 CALL_SECONDS: Final = 5.0  # the client's default time-out of calls
-LONGEST_LIFETIME: Final = 9e9  # etcd's own limit
 
 Seconds = float | timedelta
 Timeout = Seconds | Default | None
@@ -35,8 +34,8 @@ def lifetime(value: Seconds) -> float:
         UsageError: it is not a duration, or none that a lease can have.
     """
     number = seconds(value, "ttl")
-    if not 0 < number <= LONGEST_LIFETIME:
-        raise UsageError(f"ttl is more than 0 and at most {LONGEST_LIFETIME:.0f} seconds, not {value!r}")
+    if not 0 < number <= LONGEST_TTL:
+        raise UsageError(f"ttl is more than 0 and at most {LONGEST_TTL} seconds, not {value!r}")
     return number
 
 
@@ -45,4 +44,4 @@ def call_deadline(port: Port, timeout: Timeout) -> float | None:
     if timeout is None:
         return None
     limit = CALL_SECONDS if isinstance(timeout, Default) else seconds(timeout, "timeout")
-    return port.now() + limit
+    return None if limit >= LONGEST_TIMEOUT else port.now() + limit

@@ -6,6 +6,7 @@ Any thread may look at any time; what was seen is replaced as a whole, so a look
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,7 +15,7 @@ from functools import partial
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
-from coord.errors import CallTimeout, ClosedError, UsageError
+from coord.errors import CallTimeout, ClosedError, ForkedError, UsageError
 from coord.port import Port
 from coord.program import run_blocking
 from coord.recipes.common.client import Background, HasPrograms, client_deadline
@@ -52,6 +53,7 @@ class Following(Generic[C, S]):
     def __init__(self, follower: Followed[C, S]) -> None:
         self.follower = follower
         self._listeners: dict[object, Callable[[], None]] = {}
+        self._pid = os.getpid()
         self.closed = False  # on purpose, so that whoever iterates comes to the end
         self.failure: Exception | None = None
 
@@ -60,17 +62,19 @@ class Following(Generic[C, S]):
 
         Raises:
             RequestRefused: the range may not be read any more.
-            ClosedError: it was stopped, or the client was closed.
+            ClosedError: the client was closed, or the program stopped by others than `close`.
         """
         try:
             with closing(self.follower) as follower:
                 follower.move(port)
-                while True:
+                while not self.closed:
                     await follower.next(None)
                     self.tell()
         except Exception as error:
             self.failure = error
-            raise
+            # Closing ends the watch a moment before it stops the program: no failure, to be told in no log.
+            if not (self.closed and isinstance(error, ClosedError)):
+                raise
         finally:
             # Also after a cancellation: nobody may take for the present what is not followed any more.
             self.failure = self.failure or ClosedError("it is not followed any more")
@@ -86,8 +90,11 @@ class Following(Generic[C, S]):
         """Do nothing while the program runs.
 
         Raises:
+            ForkedError: it runs in the parent process.
             CoordError: what ended it.
         """
+        if os.getpid() != self._pid:
+            raise ForkedError("it was opened in the parent process, which alone follows it; open it anew here")
         if self.failure is not None:
             raise self.failure.with_traceback(None)
 

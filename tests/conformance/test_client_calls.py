@@ -180,10 +180,12 @@ def test_lease(f: Face) -> None:
         f.do(f.client.put("k", "x", lease=lease.id))
 
 
-@pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), True, "10"])
+@pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), 1e300, True, None, "10"])
 def test_lease_needs_a_time(f: Face, ttl: object) -> None:
-    with pytest.raises(UsageError):
-        f.do(f.client.lease.grant(ttl))
+    """A session with such a time to live ended the keeper, and with it every lease of the client."""
+    for ask in (f.client.lease.grant, f.client.session):
+        with pytest.raises(UsageError):
+            f.do(ask(ttl))
 
 
 def test_large_values(f: Face) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -222,5 +223,97 @@ with multiprocessing.get_context("fork").Pool(3) as pool:
     assert pool.map(work, range(12)) == ["1"] * 12
 assert client.range("pool/", prefix=True).count == 12
 client.close()
+""",
+    )
+
+
+def test_a_child_that_leaves_the_block_does_not_give_the_parents_lock_back(forked_server: ServerProcess) -> None:
+    """``sys.exit`` in a child unwinds the blocks that its parent is in: they gave the parent's lock away."""
+    run(
+        forked_server,
+        """
+import coord
+
+with coord.connect(endpoint) as client, client.lock("mine") as held:
+    def leave(how):
+        try:
+            how()
+        except coord.LockLost as lost:
+            assert lost.cause == "forked", lost.cause
+
+    for how in (held.release, lambda: held.__exit__(None, None, None), held.check):
+        check(forked(lambda: leave(how)))
+    assert client.lock("mine").holder().key == held.key
+    held.put("k", "v")
+
+    child = os.fork()
+    if child == 0:
+        sys.exit(0)
+    check(child)
+    assert client.lock("mine").holder().key == held.key
+    held.put("k", "v")
+""",
+    )
+
+
+def test_what_the_parent_follows_is_not_followed_in_the_child(forked_server: ServerProcess) -> None:
+    run(
+        forked_server,
+        """
+import coord
+
+with coord.connect(endpoint) as client, client.register("forked", "here"), client.discover("forked") as view:
+    def look():
+        for use in (lambda: view.instances, lambda: next(view.changes())):
+            try:
+                use()
+            except ForkedError:
+                continue
+            raise AssertionError("the child looked at what nobody follows")
+        view.close()
+        with view:
+            assert len(view.instances) == 1
+
+    check(forked(look))
+    assert len(view.instances) == 1
+""",
+    )
+
+
+@pytest.mark.parametrize("url", ["memory://", "embedded://{}"])
+def test_a_server_in_this_process_stays_in_the_parent(forked_server: ServerProcess, url: str, tmp_path: Path) -> None:
+    """Its socket can be reached from the child, but every answer to the child would be the end of the parent's."""
+    run(
+        forked_server,
+        f"url = {url.format(tmp_path)!r}"
+        """
+import coord
+
+with coord.connect(url) as client:
+    client.put("a", "1")
+    lock = client.lock("l")
+    uses = {
+        "get": lambda: client.get("a"),
+        "lock": lambda: lock.acquire(timeout=5),
+        "session": lambda: client.session(5, timeout=5),
+        "watch": lambda: client.watch("a").__enter__(),
+        "register": lambda: client.register("s", "here", timeout=5),
+        "discover": lambda: client.discover("s").__enter__(),
+        "instances": lambda: client.instances("s"),
+        "background": lambda: client.background(print, name="x"),
+        "snapshot": lambda: client.maintenance.snapshot("never"),
+    }
+    for name, use in uses.items():
+        def refused():
+            try:
+                use()
+            except ForkedError:
+                client.close()
+                return
+            raise AssertionError(f"{name} used the parent's server")
+
+        check(forked(refused))
+    assert client.get("a").text == "1"
+    assert client.instances() == ()
 """,
     )

@@ -14,7 +14,7 @@ from typing import Any, Final
 from coord import statuses
 from coord.client.connection.urls import Endpoint
 from coord.errors import CallTimeout, CoordError, UsageError
-from coord.model import DEFAULT, Default
+from coord.model import DEFAULT, LONGEST_TIMEOUT, Default
 from coord.statuses import Status
 from coord.wire import status as wire_status
 
@@ -94,7 +94,7 @@ def seconds(timeout: Timeout, default: float | None) -> float | None:
         timeout = timeout.total_seconds()
     if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not timeout >= 0:
         raise UsageError(f"timeout is seconds (0 or more), a timedelta or None, not {timeout!r}")
-    return None if timeout == float("inf") else float(timeout)
+    return None if timeout >= LONGEST_TIMEOUT else float(timeout)
 
 
 class Attempts:

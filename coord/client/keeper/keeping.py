@@ -132,7 +132,7 @@ class Keeper:
             session.lose(cause, self._shared.clock())
 
     def lose_all(self, cause: str) -> None:
-        """Give all sessions up: the history they were built on is gone ("history"), or this is a child ("forked")."""
+        """Give all sessions up: their history is gone ("history"), or who renews them ("closed")."""
         with self._shared.lock:
             for session in self._sessions:
                 session.lose(cause, self._shared.clock())
@@ -145,7 +145,9 @@ class Keeper:
         self._shared.lock = lock
         self._shared.wake = _nobody
         self._declarations.clear()
-        self.lose_all("forked")
+        now = self._shared.clock()
+        for session in self._sessions:
+            session.inherited(now)
         self._shared.calls.clear()
 
     # -- ledger, from any thread

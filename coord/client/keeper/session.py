@@ -330,6 +330,14 @@ class Session:
         self._tell(ClosedError("the client was closed") if cause == "closed" else self.loss())
         self._shared.wake()
 
+    def inherited(self, now: float) -> None:
+        """This is a forked child: the lease is its parent's.
+
+        GONE, since nothing on it is the child's to take out: a child that left the parent's block deleted its key.
+        """
+        self.lose("forked", now)
+        self._phase = Phase.GONE
+
     def _judge(self, now: float) -> None:
         if self._phase is Phase.LIVE and now >= self._deadline:
             self.lose("unreachable", now)

@@ -110,6 +110,7 @@ class _Core:
         self.keeper = Keeper(wake=partial(self._news.put, None), lock=threading.RLock())
         self._start_lock = threading.Lock()
         self._thread = self._shots = None
+        self._history.reborn()  # the child may renew a lease before it makes a call of its own
         inherited.forked(threading.RLock())
 
     def _unreached(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from coord.client.keeper.ledger import BATCH_LIMIT, Place, Ticket
 from coord.client.keeper.session import SERVER_REQUEST_TIMEOUT
 from coord.errors import ClosedError, LeaseLost, OutcomeUnknown, Unavailable
+from coord.model import LeaseState
 from coord.ops import Delete
 from tests.unit.client.drive import DONE, Commit, Drive, Renew, Revoke
 
@@ -279,3 +281,19 @@ def test_a_release_that_is_not_acknowledged_wakes_the_keeper_in_time() -> None:
     assert planned is not None
     assert asleep_until is None or planned < asleep_until
     assert planned == drive.clock.now() + 1
+
+
+def test_a_forked_child_withdraws_nothing_of_its_parents() -> None:
+    """It is the parent's key, by the same name; a child that left the parent's block deleted it."""
+    drive = Drive()
+    guard = Owner()
+    held = claimed(drive)
+    drive.keeper.hold(held, guard)
+    left = claimed(drive)
+    drive.keeper.leave(left, 1.0)
+    drive.keeper.forked(contextlib.nullcontext())
+    child = Drive()
+    for ticket in (held, left):
+        assert ticket.session.state is LeaseState.LOST
+        assert not child.keeper.leave(ticket, 1.0)
+    assert child.due_in() is None
