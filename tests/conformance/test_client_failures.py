@@ -7,8 +7,9 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from coord.errors import (
     Unavailable,
     UsageError,
 )
-from coord.model import KeyValue
+from coord.model import KeyValue, LeaseState
 from tests.conftest import make_server
 from tests.faces import KINDS, Face, face
 from tests.servers import Port, ServerProcess
@@ -211,6 +212,32 @@ def test_replaced_cluster_is_noticed_once(server_kind: str, kind: str) -> None:
             f.do(f.client.get("a"))
         assert caught.value.seen_revision == 4
         assert f.do(f.client.get("a")) is None
+
+
+def test_what_is_built_on_the_new_history_stays(server_kind: str, kind: str) -> None:
+    """The watch stream remembered the old cluster, told of it once more, and took the new leases along."""
+
+    async def opened() -> Any:
+        return await f.client.watch("a").__aenter__()
+
+    def watched() -> Any:
+        return f.client.watch("a").__enter__() if kind == "blocking" else f.do(opened())
+
+    with make_server(server_kind) as replaced, face(kind, replaced.start().endpoint, timeout=20) as f:
+        with closing(watched()._reader):
+            for _ in range(5):
+                f.do(f.client.put("a", "x"))
+        replaced.kill()
+        shutil.rmtree(replaced.data_dir)
+        replaced.start()
+        with pytest.raises(HistoryLost):
+            f.do(f.client.get("a"))
+        session = f.do(f.client.session(30))
+        watch = watched()
+        with closing(watch._reader):
+            f.do(f.client.put("a", "y"))
+            assert f.do(watch.next()).events
+            assert session.state is LeaseState.HELD
 
 
 def test_close_ends_calls_under_way(own_server: ServerProcess, prefix: bytes) -> None:

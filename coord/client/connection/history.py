@@ -83,14 +83,14 @@ class History:
         """This is a forked child: the lock may have been held by a thread that does not exist here."""
         self._lock = threading.Lock()
 
-    def reset(self, reason: str) -> None:
+    def reset(self, lost: HistoryLost) -> None:
         """History is known to be lost by other signs (a watch that is ahead of its server): forget the floor.
 
         The listeners are told.
         """
         with self._lock:
             self.mark = Mark(self.mark.epoch + 1, 0, 0, 0)
-        self._tell(HistoryLost(reason))
+        self._tell(lost)
 
     def _advance(self, sent: Mark, answer: Mark, linearizable: bool) -> None:
         with self._lock:

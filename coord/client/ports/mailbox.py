@@ -55,11 +55,15 @@ class LoopMailbox:
 
     def post(self) -> None:
         """Wake the task that waits here."""
+        self.call(self._event.set)
+
+    def call(self, work: Callable[[], object]) -> None:
+        """Have `work` done on the loop: at once if this is its thread."""
         if threading.get_ident() == self._thread:
-            self._event.set()
+            work()
             return
         try:
-            self._loop.call_soon_threadsafe(self._event.set)
+            self._loop.call_soon_threadsafe(work)
         except RuntimeError:
             return  # The loop was closed, and with it ended whoever waited.
 

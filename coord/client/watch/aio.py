@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import grpc.aio
@@ -58,6 +59,7 @@ class AsyncHub:
         self._dropped: deque[int] = deque()
         self._open_wanted: OpenStream | None = None
         self._verify: bytes | None = None
+        self._told: HistoryLost | None = None  # the loss that was noticed here
         self._closed = False
         connection.history.on_lost(self._history_lost)
 
@@ -155,8 +157,13 @@ class AsyncHub:
         return None if due is None else max(0.0, due - clock.now())
 
     def _history_lost(self, error: HistoryLost) -> None:
-        for inbox in list(self._inboxes.values()):
-            inbox.fail(error)
+        # In whatever thread noticed it.
+        if self._wake is None or error is self._told:
+            return  # no watch has ever been opened, or it was this stream that noticed
+        self._wake.call(partial(self._lose_history, error))
+
+    def _lose_history(self, error: HistoryLost) -> None:
+        self._do(self._machine.on_history_lost(error))
 
     # --- the tasks
 
@@ -276,5 +283,6 @@ class AsyncHub:
         """What a watch learnt of a lost history concerns the leases too."""
         for action in actions:
             if isinstance(action, Fail) and isinstance(action.error, HistoryLost):
-                self._connection.history.reset(action.error.message)
+                self._told = action.error
+                self._connection.history.reset(action.error)
                 return

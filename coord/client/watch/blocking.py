@@ -37,7 +37,7 @@ from coord.client.watch.actions import (
 from coord.client.watch.inbox import Inbox
 from coord.client.watch.requests import METADATA, to_message
 from coord.client.watch.watching import WatchStream
-from coord.errors import ClosedError, CoordError, ForkedError, HistoryLost, Unavailable
+from coord.errors import ClosedError, CoordError, ForkedError, HistoryLost, Unavailable, WatchLost
 from coord.ops import Get
 from coord.wire import methods
 from coord.wire.watch import read_reply
@@ -110,6 +110,7 @@ class BlockingHub:
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._open_wanted: OpenStream | None = None
         self._verify: bytes | None = None
+        self._told: HistoryLost | None = None  # the loss that was noticed here
         self._closed = False
 
     # --- readers, in any thread
@@ -208,9 +209,10 @@ class BlockingHub:
         return None if due is None else max(0.0, due - clock.now())
 
     def _history_lost(self, error: HistoryLost) -> None:
+        if error is self._told:
+            return
         with self._lock:
-            for inbox in self._inboxes.values():
-                inbox.fail(error)
+            self._do(self._machine.on_history_lost(error))
 
     # --- the reader thread
 
@@ -220,11 +222,22 @@ class BlockingHub:
             self._thread.start()
 
     def _run(self) -> None:
+        try:
+            self._follow()
+        except BaseException as error:
+            # A mistake of ours: nobody may wait for ever for a thread that is gone.
+            lost = WatchLost(f"the watch stream failed: {error!r}")
+            lost.__cause__ = error
+            with self._lock:
+                self._finish(lost)
+            raise
+
+    def _follow(self) -> None:
         while True:
             seconds = self._tick()
             with self._lock:
                 if self._closed or not (self._machine.wants_stream or self._dropped):
-                    self._finish()
+                    self._finish(ClosedError("the client was closed"))
                     return
                 wanted, self._open_wanted = self._open_wanted, None
             if wanted is not None:
@@ -235,11 +248,11 @@ class BlockingHub:
             except queue.Empty:
                 continue
 
-    def _finish(self) -> None:
+    def _finish(self, error: CoordError) -> None:
         """The last act of the thread, under the lock."""
         self._do(self._machine.close())
         for inbox in self._inboxes.values():
-            inbox.fail(ClosedError("the client was closed"))
+            inbox.fail(error)
         self._inboxes.clear()
         self._thread = None
 
@@ -323,7 +336,8 @@ class BlockingHub:
         """What a watch learnt of a lost history concerns the leases too."""
         for action in actions:
             if isinstance(action, Fail) and isinstance(action.error, HistoryLost):
-                self._connection.history.reset(action.error.message)
+                self._told = action.error
+                self._connection.history.reset(action.error)
                 return
 
     # --- fork

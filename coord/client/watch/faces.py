@@ -20,6 +20,8 @@ from coord.program import run_blocking
 
 OnCompacted = Literal["resync", "raise"]
 
+REVISIONS: Final = 2**63  # they are signed 64-bit numbers
+
 _POLICIES: Final = ("resync", "raise")
 
 
@@ -42,8 +44,8 @@ def watch_spec(
     start, end = span(key, prefix=prefix, range_end=range_end)
     if end and end != EVERYTHING and end <= start:
         raise UsageError("the range is empty: range_end must lie behind key")
-    if from_revision < 0:
-        raise UsageError("from_revision cannot be negative")
+    if not 0 <= from_revision < REVISIONS:
+        raise UsageError(f"from_revision is a revision, or 0 for now, not {from_revision!r}")
     if not puts and not deletes:
         raise UsageError("a watch for neither puts nor deletes would never see anything")
     return WatchSpec(start, end, from_revision, puts, deletes, previous, progress)

@@ -193,6 +193,19 @@ class WatchStream:
             return self._on_events(watcher, reply)
         return self._on_progress(watcher, reply)
 
+    def on_history_lost(self, error: HistoryLost) -> list[Action]:
+        """Somebody else of the client noticed it: what was seen so far measures nothing any more.
+
+        The stream would take the new history for a loss once more, and with it what was built on it since.
+        """
+        self._cluster_id = self._floor = 0
+        if self._stream is _Stream.OPEN:
+            return [CloseStream(), *self._fail_all(error)]
+        # One that is being opened cannot be taken back.
+        failed: list[Action] = [Fail(token, error) for token in self._watchers]
+        self._watchers.clear()
+        return failed
+
     def on_verified(self, revision: int, now: float) -> list[Action]:
         """A linearizable read said that the store is at `revision` (0: it could not be read)."""
         self._verifying = False

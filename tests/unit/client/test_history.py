@@ -112,11 +112,11 @@ def test_listeners() -> None:
     told: list[HistoryLost] = []
     forget = history.on_lost(told.append)
     answer(history, 9)
-    history.reset("a watch is ahead of its server")
+    history.reset(HistoryLost("a watch is ahead of its server"))
     assert [str(each) for each in told] == ["a watch is ahead of its server"]
     answer(history, 1)
     forget()
     forget()
-    history.reset("again")
+    history.reset(HistoryLost("again"))
     assert len(told) == 1
     assert history.epoch == 2

@@ -227,6 +227,8 @@ def checked(key: str = "b", **changes: Any) -> WatchSpec:
     "wrong",
     [
         {"from_revision": -1},
+        {"from_revision": 2**63},
+        {"key": "\udc80"},
         {"range_end": "a"},
         {"range_end": "b"},
         {"puts": False, "deletes": False},

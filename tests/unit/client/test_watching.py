@@ -436,6 +436,31 @@ def test_a_store_that_went_back_is_a_lost_history() -> None:
     assert isinstance(failed.error, HistoryLost)
 
 
+@pytest.mark.parametrize("cluster", [7, 8])
+def test_a_loss_that_others_noticed_is_not_noticed_again(cluster: int) -> None:
+    """Opened after a call had told of the loss, a watch took the floor of before for another one."""
+    stream = opened(WatchSpec(b"k"))
+    stream.on_reply(news(0, 30), 0.0)
+    lost = HistoryLost("a call noticed it")
+    assert stream.on_history_lost(lost) == [CloseStream(), Fail(0, lost)]
+    assert stream.add(1, WatchSpec(b"k"), 1.0) == [OpenStream()]
+    stream.on_open(1.0)
+    assert stream.on_reply(WatchReply(header(3, cluster), 0, created=True), 1.0) == [Ready(1, 3)]
+
+
+def test_a_loss_noticed_while_the_stream_is_down_or_being_opened() -> None:
+    lost = HistoryLost("a call noticed it")
+    stream = opened(WatchSpec(b"k"))
+    stream.on_stream_error(UNREACHABLE, 1.0)
+    assert stream.on_history_lost(lost) == [Fail(0, lost)]
+    assert not stream.wants_stream
+    stream = machine()
+    assert stream.add(0, WatchSpec(b"k"), 0.0) == [OpenStream()]
+    assert stream.on_history_lost(lost) == [Fail(0, lost)]
+    assert stream.on_open(1.0) == [], "the shell opens it all the same"
+    assert stream.add(1, WatchSpec(b"l"), 1.0) == [SendCreate(b"l", b"", 0)]
+
+
 def test_a_verification_that_failed_decides_nothing() -> None:
     stream = opened(WatchSpec(b"k"))
     behind(stream)
