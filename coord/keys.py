@@ -12,10 +12,13 @@ def to_bytes(value: str | bytes | bytearray | memoryview) -> bytes:
     """The bytes of a key or value; text is encoded as UTF-8.
 
     Raises:
-        UsageError: it is neither text nor bytes.
+        UsageError: it is neither text nor bytes, or text that has no UTF-8.
     """
     if isinstance(value, str):
-        return value.encode("utf-8")
+        try:
+            return value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise UsageError(f"text is stored as UTF-8, which this is not: {error}") from error
     if isinstance(value, bytes):
         return value
     if isinstance(value, (bytearray, memoryview)):

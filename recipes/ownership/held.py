@@ -147,10 +147,11 @@ class AsyncHeld(GuardBase):
 
     def _lost_on_loop(self) -> None:
         self._lost.set()
+        # Before the callback, which may fail: the body must not go on for that.
+        if self._body is not None and not self._cancelled:
+            self._cancelled = True
+            self._body.cancel(f"lock {self.name!r} was lost")
         if self._on_lost is not None and not self._released:
             answer = self._on_lost(self)
             if asyncio.iscoroutine(answer):
                 self._answering = asyncio.ensure_future(answer)
-        if self._body is not None and not self._cancelled:
-            self._cancelled = True
-            self._body.cancel(f"lock {self.name!r} was lost")

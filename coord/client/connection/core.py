@@ -50,6 +50,10 @@ class Settings:
             raise UsageError("at least one endpoint is needed")
         if self.user is None and self.password is not None:
             raise UsageError("a password needs a user")
+        if not isinstance(self.user, str | None) or not isinstance(self.password, str | None):
+            raise UsageError("user and password are text")
+        if not isinstance(self.tls, Tls | None):
+            raise UsageError(f"tls is a coord.Tls(ca=…, cert=…, key=…), not {self.tls!r}")
 
 
 class Again(Exception):

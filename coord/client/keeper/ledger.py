@@ -126,13 +126,14 @@ class Ledger:
 
         Returns False if there is nothing to delete.
         """
-        ticket.owner = None
         if ticket.place is Place.GONE or not ticket.sent or ticket.session.phase is Phase.GONE:
             self._strike(ticket)
             return False
-        ticket.place = Place.LEAVING
+        # Only now without its owner: until then an interrupt leaves it to the owner's collection.
         ticket.due = due
         self._leaving[ticket.key] = ticket
+        ticket.place = Place.LEAVING
+        ticket.owner = None
         return True
 
     def deleted(self, ticket: Ticket, sent: float) -> None:
@@ -153,6 +154,7 @@ class Ledger:
 
     def _strike(self, ticket: Ticket) -> None:
         ticket.place = Place.GONE
+        ticket.owner = None
         self._tickets.pop(ticket.key, None)
         self._leaving.pop(ticket.key, None)
 

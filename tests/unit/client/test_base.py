@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,10 @@ def test_contradictions() -> None:
         base.settings("http://a", None, None, Tls())
     with pytest.raises(UsageError, match="user"):
         base.settings("http://a", None, "x", None)
+    wrong: dict[str, Any]
+    for wrong in ({"user": 5}, {"user": "me", "password": b"x"}, {"tls": {"ca": "x"}}, {"tls": True}):
+        with pytest.raises(UsageError, match=r"text|Tls"):
+            BlockingClient("https://a", **wrong)
     with pytest.raises(UsageError):
         BlockingClient("a", timeout=-1)
     with pytest.raises(UsageError):

@@ -341,6 +341,27 @@ def test_on_lost_is_called_on_the_loop_and_may_be_a_coroutine() -> None:
     run(program())
 
 
+def test_an_on_lost_that_fails_does_not_keep_the_block_going() -> None:
+    async def program() -> None:
+        client = Place().client()
+        failures: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context["exception"]))
+
+        def on_lost(_guard: AsyncHeld) -> None:
+            raise ValueError("a mistake of the user's")
+
+        async def block() -> None:
+            async with AsyncLock(client, "stock", on_lost=on_lost):
+                lose_from_a_thread(client)
+                await asyncio.Event().wait()
+
+        with pytest.raises(LockLost):
+            await block()
+        assert [type(each) for each in failures] == [ValueError], "and it is told"
+
+    run(program())
+
+
 def test_an_interrupted_release_is_finished_by_the_keeper() -> None:
     async def program() -> None:
         place = Place()
