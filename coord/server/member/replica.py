@@ -1,6 +1,6 @@
 """The replica: proposals in, answers out, and the order of everything between.
 
-A proposal is appended to the log; all that waits is written and synced as one batch while the loop goes on; what the
+Proposals are gathered; all that wait are written to the log and synced as one batch while the loop goes on; what the
 disk has is committed, applied in order, and answered, a whole batch in one loop callback. There is no task, lock or
 timer for a single request: one timer looks for requests that waited too long, and everything else is a callback.
 
@@ -24,6 +24,7 @@ from coord.server.machine.apply import StateMachine
 from coord.server.member import commands
 from coord.server.member.commands import RequestIds
 from coord.server.member.figures import Figures
+from coord.server.member.gathering import Gathering
 from coord.server.member.identity import Identity
 from coord.server.member.journal import Journal
 from coord.server.member.pending import Pending
@@ -119,6 +120,8 @@ class Replica:
         self._ids = RequestIds(identity.member_id, int(time.time() * 1000))
         # Deadline and pending of every request, oldest first: all wait equally long.
         self._waiting: dict[int, tuple[float, Pending[Any]]] = {}
+        self._gathered: list[tuple[int, bytes]] = []  # request id and entry of what the log does not have yet
+        self._gathering = Gathering(loop, self._gathering_over)
         self._committed: deque[Entry] = deque()
         self._answers: list[tuple[Pending[Any], Any, Exception | None]] = []
         self._readers_at: deque[tuple[int, int]] = deque()
@@ -181,12 +184,13 @@ class Replica:
         data = commands.encode(request_id, self.identity.member_id, body, user, auth_revision)
         if commands.too_large(data, request_id, self.limits.request_bytes):
             raise self._refusal(REQUEST_TOO_LARGE)
-        if not self._consensus.propose(data):
+        if not self._consensus.leader:
             raise self._refusal(NO_LEADER)
         pending = self._expect(request_id)
+        self._gathered.append((request_id, data))
         self._queued_bytes += len(data)
         self.figures.proposed += 1
-        if not self._pump_planned:
+        if not self._pump_planned and not self._writing and self._gathering.complete(len(self._gathered)):
             self._plan_pump()
         return pending
 
@@ -264,11 +268,12 @@ class Replica:
 
     def _pump(self) -> None:
         """Take batches until one waits for the disk. Its write starts before anything is applied: both then overlap."""
+        if not self._writing and self._gathering.complete(len(self._gathered)):
+            self._hand_over()
         while not self._writing and self._consensus.has_ready():
             ready = self._consensus.ready()
             if ready.entries or ready.hard_state is not None:
                 self._writing = True
-                self._writing_bytes, self._queued_bytes = self._queued_bytes, 0
                 if self._journal.persist(ready, self._persisted):
                     self._writing = False
             self._committed.extend(ready.committed)
@@ -280,6 +285,20 @@ class Replica:
         if not self._apply_planned:
             self._apply_slice()
 
+    def _hand_over(self) -> None:
+        """Give what was gathered to consensus, which makes one batch of it."""
+        self._gathering.stop()
+        gathered, self._gathered = self._gathered, []
+        self._writing_bytes, self._queued_bytes = self._queued_bytes, 0
+        for request_id, data in gathered:
+            if not self._consensus.propose(data):
+                waiting = self._waiting.pop(request_id, None)
+                if waiting is not None:
+                    waiting[1].fail(self._refusal(NO_LEADER))
+
+    def _gathering_over(self) -> None:
+        self._guarded(self._pump)
+
     def _persisted(self) -> None:
         """The disk has the batch: commit moves, and the next batch goes to the disk before this one is applied."""
         self._guarded(self._advance)
@@ -288,6 +307,7 @@ class Replica:
         self._writing = False
         self._writing_bytes = 0
         self._consensus.advance()
+        self._gathering.start(len(self._waiting))
         self._pump()
 
     def _apply_slice(self) -> None:
@@ -406,6 +426,7 @@ class Replica:
                     await self._drained
             except TimeoutError:
                 _log.warning("requests are left unanswered at the stop", requests=len(self._waiting))
+        self._gathering.stop()
         self._sweeper.stop()
         self._fail_waiting(Refused(STOPPED))
 
