@@ -1,6 +1,7 @@
 """One put seen by many watchers: how long until the median one and nearly the last one know.
 
-The watchers of a round hang on several streams of one asyncio client, which costs both servers the same.
+The watchers of a round hang on several streams of one asyncio client, which costs all servers the same. The bare
+grpcio server sends as many messages of that size and does nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ NAME = "fanout"
 STREAMS = 8
 SIZES = (1, 100, 1000)
 PUTS = 20
-_WATCH = "/etcdserverpb.Watch/Watch"
+_BARE = "echo"
 
 
 def run(rounds: int) -> Iterator[Line]:
@@ -32,20 +33,25 @@ def run(rounds: int) -> Iterator[Line]:
         ServerMissing: etcd 3.4 is not installed.
     """
     measured: dict[tuple[str, int], list[tuple[float, float]]] = {}
-    with places.pair() as servers:
-        kinds = list(servers)
+    with places.pair() as servers, places.echo() as echo:
+        targets = {kind: server.target for kind, server in servers.items()} | {_BARE: f"127.0.0.1:{echo}"}
+        kinds = list(targets)
         for number in range(rounds):
             for kind in kinds if number % 2 == 0 else kinds[::-1]:
                 for size in SIZES:
-                    found = asyncio.run(_latencies(servers[kind].target, size))
+                    found = asyncio.run(_latencies(targets[kind], size))
                     measured.setdefault((kind, size), []).append(found)
     for size in SIZES:
         for place, word in enumerate(("median", "p99")):
-            ours, theirs = ([found[place] for found in measured[kind, size]] for kind in (places.BUNDLED, places.ETCD))
+            ours, theirs, bare = (
+                [found[place] for found in measured[kind, size]] for kind in (places.BUNDLED, places.ETCD, _BARE)
+            )
+            name = f"latency {word} of {size} watchers"
             if size > 1:
                 alone = [found[place] for found in measured[places.BUNDLED, 1]]
-                yield Line(f"latency {word} of {size} watchers : of 1, coord", ratios(ours, alone))
-            yield Line(f"latency {word} of {size} watchers, coord : etcd 3.4", ratios(ours, theirs))
+                yield Line(f"{name} : of 1, coord", ratios(ours, alone))
+            note = f"bare grpcio : etcd is {Line('', ratios(bare, theirs)).ratio:.2f}"
+            yield Line(f"{name}, coord : etcd 3.4", ratios(ours, theirs), note=note)
 
 
 async def _latencies(target: str, size: int) -> tuple[float, float]:
@@ -53,7 +59,7 @@ async def _latencies(target: str, size: int) -> tuple[float, float]:
     async with grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         arrived: list[float] = []
         complete = asyncio.Event()
-        calls = [channel.stream_stream(_WATCH) for _ in range(min(STREAMS, size))]
+        calls = [channel.stream_stream(places.WATCH) for _ in range(min(STREAMS, size))]
         streams = [await _open(call(), len(range(at, size, len(calls)))) for at, call in enumerate(calls)]
         readers = [asyncio.create_task(_read(stream, arrived, size, complete)) for stream in streams]
         put = channel.unary_unary(places.PUT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,20 +21,26 @@ VALUE = b"v" * 256
 
 PUT = "/etcdserverpb.KV/Put"
 GET = "/etcdserverpb.KV/Range"
+WATCH = "/etcdserverpb.Watch/Watch"
 
 
 @contextmanager
-def echo() -> Iterator[int]:
-    """The port of a bare grpcio server, see `benchmarks.echo_server`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.echo_server"], stdout=subprocess.PIPE, text=True, cwd=servers.ROOT
-    )
-    try:
-        assert process.stdout is not None
-        yield int(process.stdout.readline())
-    finally:
-        process.terminate()
-        process.wait()
+def echo(*, durable: bool = False) -> Iterator[int]:
+    """The port of a bare grpcio server, see `benchmarks.echo_server`; `durable`: one that writes what it is sent."""
+    with tempfile.NamedTemporaryFile() as file:
+        arguments = [file.name] if durable else []
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.echo_server", *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=servers.ROOT,
+        )
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline())
+        finally:
+            process.terminate()
+            process.wait()
 
 
 @contextmanager
