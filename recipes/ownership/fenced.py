@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from coord.builder import TxnBuilder
 from coord.model import DEFAULT, TxnResult
-from coord.ops import Attribute, Compare, Op, Relation, Txn, delete, get, put
+from coord.ops import Attribute, Compare, Relation, Txn
 from coord.program import run_blocking
 from coord.recipes.common.durations import Timeout, call_deadline
 
@@ -13,59 +14,30 @@ if TYPE_CHECKING:
     from coord.recipes.ownership.guard import GuardBase
 
 
-class OwnedTxn:
-    """A transaction that happens only while ownership lasts; built up, then committed once."""
+class OwnedTxn(TxnBuilder):
+    """A transaction that happens only while ownership lasts; built up, then committed once.
 
-    __slots__ = ("_compares", "_guard", "_otherwise", "_then")
+    `when` chooses between `then` and `otherwise`; if ownership is lost, neither is done.
+    """
 
     def __init__(self, guard: GuardBase) -> None:
+        super().__init__()
         self._guard = guard
-        self._compares: list[Compare] = []
-        self._then: list[Op] = []
-        self._otherwise: list[Op] = []
 
-    def when(self, *compares: Compare) -> Self:
-        """Also compare these (``coord.value("k") == "x"``); they choose between `then` and `otherwise`."""
-        self._compares.extend(compares)
-        return self
-
-    def then(self, *ops: Op) -> Self:
-        """Do these if all comparisons hold."""
-        self._then.extend(ops)
-        return self
-
-    def otherwise(self, *ops: Op) -> Self:
-        """Do these if ownership lasts but another comparison does not hold."""
-        self._otherwise.extend(ops)
-        return self
-
-    def put(self, key: str | bytes, value: str | bytes = b"", *, lease: int = 0) -> Self:
-        """Write one key."""
-        return self.then(put(key, value, lease=lease))
-
-    def delete(self, key: str | bytes, *, prefix: bool = False) -> Self:
-        """Delete one key, or all that begin with it."""
-        return self.then(delete(key, prefix=prefix))
-
-    def get(self, key: str | bytes, *, prefix: bool = False) -> Self:
-        """Read one key, or all that begin with it; its result stands at its place among the operations."""
-        return self.then(get(key, prefix=prefix))
-
-    def request(self) -> Txn:
-        """The transaction that is sent: the caller's own stands inside of the ownership comparison."""
+    @property
+    def op(self) -> Txn:
+        """What is sent: the caller's own transaction stands inside of the ownership comparison."""
         guard = self._guard
         owned = Compare(guard.key, Attribute.CREATE, Relation.EQUAL, guard.fence)
-        if not self._compares:
-            return Txn(compares=(owned,), then=tuple(self._then))
-        inner = Txn(tuple(self._compares), tuple(self._then), tuple(self._otherwise))
-        return Txn(compares=(owned,), then=(inner,))
+        own = super().op
+        return Txn(compares=(owned,), then=(own,) if own.compares else own.then)
 
     async def run(self, timeout: Timeout) -> TxnResult:
         """The program behind `commit`."""
         guard = self._guard
         guard.check()
         port = guard.port
-        result = await port.txn(self.request(), deadline=call_deadline(port, timeout))
+        result = await port.txn(self.op, deadline=call_deadline(port, timeout))
         if not result.succeeded:
             guard.key_is_gone()
             raise guard.loss()
@@ -77,8 +49,6 @@ class OwnedTxn:
 
 class Fenced(OwnedTxn):
     """`OwnedTxn` of a blocking guard."""
-
-    __slots__ = ()
 
     def commit(self, *, timeout: Timeout = DEFAULT) -> TxnResult:
         """Commit it.
@@ -94,8 +64,6 @@ class Fenced(OwnedTxn):
 
 class AsyncFenced(OwnedTxn):
     """`OwnedTxn` of an asyncio guard."""
-
-    __slots__ = ()
 
     async def commit(self, *, timeout: Timeout = DEFAULT) -> TxnResult:
         """Commit it; see `Fenced.commit`."""

@@ -238,7 +238,7 @@ def _(stack: contextlib.ExitStack) -> None:
     Shape(programs=(1, 1), hold=1.0),
 )
 def _(stack: contextlib.ExitStack) -> None:
-    swap(stack, OwnedTxn, "request", lambda self: Txn(then=tuple(self._then)))
+    swap(stack, OwnedTxn, "op", property(lambda self: Txn(then=tuple(self._then))))
 
 
 @mutant(

@@ -18,7 +18,7 @@ CHANCE = ("time", "datetime", "random", "secrets", "uuid")
 FRAMEWORKS = ("fastapi", "django", "flask", "starlette", "celery", "typer", "rich", "click", "structlog", "pytest")
 
 VALUES = ("coord.errors", "coord.statuses", "coord.model", "coord.keys", "coord.ops", "coord.clock")
-PROGRAMS = (*VALUES, "coord.port", "coord.program")
+PROGRAMS = (*VALUES, "coord.builder", "coord.port", "coord.program")
 WIRE = "coord.wire"
 SERVER_VALUES = ("coord.errors", "coord.statuses", "coord.server.invariant", "coord.server.storage.contract")
 
@@ -39,6 +39,7 @@ LAYERS = (
     Layer("coord.model", VALUES, (*TASKS, *NETWORK, *DISK, *CHANCE)),
     Layer("coord.keys", ("coord.errors",), (*TASKS, *NETWORK, *DISK, *CHANCE)),
     Layer("coord.ops", VALUES, (*TASKS, *NETWORK, *DISK, *CHANCE)),
+    Layer("coord.builder", VALUES, (*TASKS, *NETWORK, *DISK, *CHANCE)),
     Layer("coord.port", VALUES, (*TASKS, *NETWORK, *DISK, *CHANCE)),
     Layer("coord.program", VALUES, (*TASKS, *NETWORK, *DISK, *CHANCE)),
     # wire: messages and translation, no policy

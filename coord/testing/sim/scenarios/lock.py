@@ -114,7 +114,7 @@ class LockScenario(Scenario):
             await port.sleep(until=port.now() + self.shape.hold)
         try:
             # Without asking the clock first: the store alone must refuse it if ownership is over.
-            write = OwnedTxn(guard).put(DATA, b"%d" % guard.fence).request()
+            write = OwnedTxn(guard).put(DATA, b"%d" % guard.fence).op
             answer = await port.txn(write, deadline=port.now() + 2.0)
         except CoordError:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coord import ops
-from coord.client.txn import TxnBuilder
+from coord.builder import TxnBuilder
 from coord.errors import UsageError
 from coord.ops import Txn, exists, value
 
