@@ -6,9 +6,8 @@ Both clients run these; neither knows a message type. Sans I/O.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from coord.errors import Compacted, CoordError, LeaseNotFound, UsageError
 from coord.model import (
@@ -32,8 +31,7 @@ from coord.wire.methods import Method
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class Call(NamedTuple, Generic[T]):
     """One request, ready to be sent.
 
     Attributes:
@@ -88,7 +86,7 @@ def delete(op: Delete, namespace: bytes = b"") -> Call[DeleteResult]:
     return Call(
         methods.KV_DELETE_RANGE,
         convert.delete_request(op, namespace),
-        partial(convert.delete_result, namespace=namespace),
+        partial(convert.delete_result, namespace=namespace) if namespace else convert.delete_result,
         write=True,
         linearizable=True,
     )
@@ -96,12 +94,13 @@ def delete(op: Delete, namespace: bytes = b"") -> Call[DeleteResult]:
 
 def txn(op: Txn, namespace: bytes = b"") -> Call[TxnResult]:
     """Commit a transaction; one that can change nothing is a read."""
+    writes = op.writes
     return Call(
         methods.KV_TXN,
         convert.txn_request(op, namespace),
-        partial(convert.txn_result, namespace=namespace),
-        write=op.writes,
-        linearizable=op.writes or any(_linearizable(o) for o in op.then + op.otherwise),
+        partial(convert.txn_result, namespace=namespace) if namespace else convert.txn_result,
+        write=writes,
+        linearizable=writes or any(_linearizable(o) for o in op.then + op.otherwise),
     )
 
 

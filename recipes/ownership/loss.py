@@ -12,11 +12,13 @@ from coord.model import LeaseState
 class Lost:
     """The loss of one guard, to be asked or waited for."""
 
-    __slots__ = ("_event", "_state")
+    __slots__ = ("_set", "_state", "_waiting")
 
     def __init__(self, state: Callable[[], LeaseState]) -> None:
         self._state = state
-        self._event = threading.Event()
+        self._set = False
+        # One for each call that waits: a threading.Event is dear, and of most guards nobody waits for the loss.
+        self._waiting: list[threading.Event] = []
 
     def __repr__(self) -> str:
         return f"<Lost {self.is_set()}>"
@@ -26,15 +28,23 @@ class Lost:
 
     def is_set(self) -> bool:
         """True if ownership is lost; judged by the clock at this moment."""
-        return self._event.is_set() or self._state() is LeaseState.LOST
+        return self._set or self._state() is LeaseState.LOST
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait in this thread until ownership is lost; False if `timeout` seconds passed before."""
-        return self.is_set() or self._event.wait(timeout)
+        event = threading.Event()
+        self._waiting.append(event)
+        try:
+            # Asked after the event was entered: whoever sets it later sees the event.
+            return self.is_set() or event.wait(timeout)
+        finally:
+            self._waiting.remove(event)
 
     def set(self) -> None:
         """Wake who waits."""
-        self._event.set()
+        self._set = True
+        for event in tuple(self._waiting):
+            event.set()
 
 
 class AsyncLost:

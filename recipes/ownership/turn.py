@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from coord.errors import CallTimeout, ClosedError, Compacted, ForkedError, LeaseLost, LockTimeout
 from coord.keys import prefix_end
@@ -28,8 +27,7 @@ _REJOIN_CAUSES: Final = frozenset(("expired", "unreachable", "revoked"))
 G = TypeVar("G")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A place in the queue that is first: ownership.
 
     Attributes:
@@ -41,8 +39,7 @@ class Place:
     fence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """How long a call waits.
 
     Attributes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -213,10 +213,16 @@ class Core:
 
     def choose(self, pending: Pending | None = None) -> Endpoint:
         """Where the next attempt goes."""
-        if pending is not None and pending.pinned is not None:
-            return pending.pinned
+        avoid: Collection[Endpoint] = ()
+        if pending is not None:
+            if pending.pinned is not None:
+                return pending.pinned
+            avoid = pending.attempts.avoid
+        current = self._endpoints.current
+        if current is not None and not avoid:
+            return current  # as in most calls; one attribute is read without the lock
         with self._lock:
-            return self._endpoints.choose(now(), () if pending is None else pending.attempts.avoid)
+            return self._endpoints.choose(now(), avoid)
 
     def connect_until(self, pending: Pending, endpoint: Endpoint) -> float | None:
         """Deadline for making the connection."""
@@ -225,6 +231,8 @@ class Core:
 
     def answer_until(self, pending: Pending, endpoint: Endpoint) -> float | None:
         """Deadline for the answer of one attempt."""
+        if pending.attempts.write:
+            return pending.deadline  # see `Attempts.until`
         instant = now()
         return pending.attempts.until(instant, others=self._others(pending, endpoint, instant))
 

@@ -77,7 +77,7 @@ class History:
             and (not linearizable or (sent.revision <= revision <= known.revision and sent.term <= term <= known.term))
         ):
             return
-        self._advance(sent, Mark(0, cluster_id, revision, term), linearizable)
+        self._advance(sent, Mark(sent.epoch, cluster_id, revision, term), linearizable)
 
     def reborn(self) -> None:
         """This is a forked child: the lock may have been held by a thread that does not exist here."""
@@ -97,17 +97,13 @@ class History:
             known = self.mark
             if sent.epoch != known.epoch:
                 return  # sent before the loss that was reported already
-            lost = _loss(known, sent, answer, linearizable)
-            if lost is None:
-                self.mark = Mark(
-                    known.epoch,
-                    answer.cluster_id or known.cluster_id,
-                    max(known.revision, answer.revision) if linearizable else known.revision,
-                    max(known.term, answer.term) if linearizable else known.term,
-                )
+            text = _complaint(known, sent, answer, linearizable)
+            if not text:
+                self.mark = _newest(known, answer, linearizable)
                 return
             floor = (answer.revision, answer.term) if linearizable else (0, 0)
             self.mark = Mark(known.epoch + 1, answer.cluster_id, *floor)
+        lost = _loss(text, known, sent, answer)
         self._tell(lost)
         raise lost
 
@@ -116,10 +112,20 @@ class History:
             listener(lost)
 
 
-def _loss(known: Mark, sent: Mark, answer: Mark, linearizable: bool) -> HistoryLost | None:
-    text = _complaint(known, sent, answer, linearizable)
-    if not text:
-        return None
+def _newest(known: Mark, answer: Mark, linearizable: bool) -> Mark:
+    if not linearizable:
+        return known if known.cluster_id else Mark(known.epoch, answer.cluster_id, known.revision, known.term)
+    if answer.revision >= known.revision and answer.term >= known.term and answer.cluster_id:
+        return answer
+    return Mark(
+        known.epoch,
+        answer.cluster_id or known.cluster_id,
+        max(known.revision, answer.revision),
+        max(known.term, answer.term),
+    )
+
+
+def _loss(text: str, known: Mark, sent: Mark, answer: Mark) -> HistoryLost:
     return HistoryLost(
         text,
         cluster_id=answer.cluster_id,

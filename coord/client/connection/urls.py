@@ -7,7 +7,7 @@ Accepted: ``host``, ``host:port``, ``http://host:port``, ``https://host:port``, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from coord.errors import UsageError
@@ -17,8 +17,7 @@ DEFAULT_PORT: Final = 2379
 _SECURE: Final = {"": False, "http": False, "https": True, "etcd": False, "etcds": True, "unix": False, "unixs": True}
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """One place to connect to.
 
     Attributes:

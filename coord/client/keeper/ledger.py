@@ -165,7 +165,9 @@ class Ledger:
         """When `poll` has something to do; infinity for never."""
         if self._dropped:
             return -_FOREVER
-        return min((ticket.due for ticket in self._leaving.values()), default=_FOREVER)
+        if not self._leaving:
+            return _FOREVER
+        return min(ticket.due for ticket in self._leaving.values())
 
     def poll(self, now: float, duties: list[Duty]) -> None:
         """Add the deletions that are due."""

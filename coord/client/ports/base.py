@@ -165,7 +165,7 @@ class PortBase:
         session.check()
         # No longer than the lease is proven alive: an answer after that could not be used, and a renewal meanwhile
         # only means that the claim is unknown a little early.
-        give_up = self.now() + session.remaining()
+        give_up = session.proven_until
         if deadline is not None:
             give_up = min(give_up, deadline)
         keeper.claiming(ticket, give_up)

@@ -90,6 +90,22 @@ def test_loss_is_an_event_and_a_callback() -> None:
     assert "True" in repr(held.lost)
 
 
+def test_who_waits_for_the_loss_is_woken() -> None:
+    client = Place().client()
+    held = Lock(client, "stock").acquire()
+    told: list[bool] = []
+    waiters = [threading.Thread(target=lambda: told.append(held.lost.wait(60)), daemon=True) for _ in range(2)]
+    for waiter in waiters:
+        waiter.start()
+    while len(held.lost._waiting) < 2:
+        waiters[0].join(0)
+    client.lose()
+    for waiter in waiters:
+        waiter.join(5)
+    assert told == [True, True]
+    assert not held.lost._waiting
+
+
 def test_a_loss_after_the_release_is_told_to_nobody() -> None:
     client = Place().client()
     seen: list[Any] = []
