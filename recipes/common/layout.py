@@ -47,6 +47,34 @@ LAYOUT: Final = (
         "Go concurrency.Election, etcdctl elect, v3election",
     ),
     Row(
+        "rwlock, reader",
+        "<name>/rw/r/<lease>-<n>",
+        "owner as JSON, as for lock",
+        True,
+        "",
+    ),
+    Row(
+        "rwlock, writer",
+        "<name>/rw/w/<lease>-<n>",
+        "owner as JSON, as for lock",
+        True,
+        "",
+    ),
+    Row(
+        "semaphore",
+        "<name>/sem/p/<lease>-<n>",
+        "owner as JSON, as for lock",
+        True,
+        "",
+    ),
+    Row(
+        "semaphore, permits",
+        "<name>/sem/permits",
+        "how many there are, in decimal",
+        False,
+        "",
+    ),
+    Row(
         "registry",
         "coord/services/<service>/<id>",
         "instance as JSON: address, metadata, weight, zone",
@@ -55,6 +83,8 @@ LAYOUT: Final = (
     ),
 )
 
+_OTHER_RECIPES: Final = re.compile(rb"(?:rw/[rw]|sem)/")
+
 # Go prints a lease id with %x, so a negative one (they can be chosen freely) has a sign in front.
 _CONTENDER: Final = re.compile(rb"-?[0-9a-f]{1,16}(?:-[0-9a-f]+)?")
 
@@ -62,6 +92,37 @@ _CONTENDER: Final = re.compile(rb"-?[0-9a-f]{1,16}(?:-[0-9a-f]+)?")
 def contender_prefix(name: bytes) -> bytes:
     """What the keys of all contenders for `name` begin with (as in Go)."""
     return name + b"/"
+
+
+def readers_of(name: bytes) -> bytes:
+    """What the places of readers stand under."""
+    return name + b"/rw/r"
+
+
+def writers_of(name: bytes) -> bytes:
+    """What the places of writers stand under."""
+    return name + b"/rw/w"
+
+
+def both_of(name: bytes) -> bytes:
+    """What the keys of all readers and writers begin with."""
+    return name + b"/rw/"
+
+
+def permits_of(name: bytes) -> bytes:
+    """What the places of a semaphore stand under."""
+    return name + b"/sem/p"
+
+
+def permit_count_of(name: bytes) -> bytes:
+    """The key that says how many permits a semaphore has."""
+    return name + b"/sem/permits"
+
+
+def is_of_another_recipe(name: bytes, key: bytes) -> bool:
+    """True if `key` is what a read/write lock or a semaphore of the same name stores."""
+    prefix = contender_prefix(name)
+    return key.startswith(prefix) and _OTHER_RECIPES.match(key, len(prefix)) is not None
 
 
 def is_contender(name: bytes, key: bytes) -> bool:

@@ -17,6 +17,7 @@ from coord.keys import prefix_end
 from coord.model import KeyValue, RangeResult, TxnResult
 from coord.ops import Get, Order, Put, Target, Txn, missing
 from coord.port import Port, Session, Ticket, WatchTarget
+from coord.recipes.common.layout import is_of_another_recipe
 from coord.recipes.common.patience import Patience
 from coord.recipes.ownership.lane import Lane, exclusive
 
@@ -207,9 +208,10 @@ class Line:
 
     def _contenders(self, items: Sequence[KeyValue]) -> list[KeyValue]:
         strangers = {item.key for item in items if not self._lane.is_rival(item.key)}
-        for key in sorted(strangers - self._strangers):
+        told = {key for key in strangers - self._strangers if not is_of_another_recipe(self._name, key)}
+        for key in sorted(told):
             logger.warning("key %r lies under the lock %r but is no contender; coord ignores it", key, self._name)
-        self._strangers |= strangers
+        self._strangers |= told
         return [item for item in items if item.key not in strangers]
 
 

@@ -57,7 +57,7 @@ class Totals:
         )
 
 
-SCENARIOS: Final = ("lock", "registry")
+SCENARIOS: Final = ("lock", "rwlock", "registry")
 """Each is a module of `coord.testing.sim.scenarios` with a function ``build(seed)``."""
 
 
