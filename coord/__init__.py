@@ -43,7 +43,7 @@ from coord.errors import (
     UsageError,
 )
 from coord.model import DEFAULT, Event, EventKind, KeyValue, LeaseState, WatchBatch
-from coord.sync import Client, connect, default_client, discover, lock, register
+from coord.sync import Client, connect, default_client, discover, lock, register, rwlock
 
 if TYPE_CHECKING:
     from coord import aio
@@ -82,6 +82,7 @@ __all__ = [
     "lock",
     "ops",
     "register",
+    "rwlock",
 ]
 
 # The library tells what it does through `logging` and leaves the rest to the program.

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from coord.model import DEFAULT
-from coord.recipes.common.client import HasPrograms
 from coord.recipes.common.durations import Seconds, Timeout
-from coord.recipes.locks.lock import AsyncLock
-from coord.recipes.ownership.held import AsyncHeld
+from coord.recipes.locks.methods import AsyncLockMethods
 from coord.recipes.registry.instance import Instance, new_instance
 from coord.recipes.registry.registration import AsyncRegistration
 from coord.recipes.registry.view import AsyncView, present
 
 
-class AsyncRecipes(HasPrograms):
+class AsyncRecipes(AsyncLockMethods):
     """What `coord.aio.Client` has beside etcd's own calls."""
-
-    def lock(
-        self,
-        name: str | bytes,
-        *,
-        ttl: Seconds = 10,
-        timeout: Timeout = DEFAULT,
-        on_lost: Callable[[AsyncHeld], object] | None = None,
-    ) -> AsyncLock:
-        """A fair lock across processes: ``async with client.lock("stock") as held: ...``.
-
-        See `coord.recipes.locks.lock.AsyncLock`.
-
-        Raises:
-            UsageError: the name is empty, or a duration is none.
-        """
-        return AsyncLock(self, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
 
     def register(
         self,

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from coord.model import DEFAULT
 from coord.program import run_blocking
-from coord.recipes.common.client import HasPrograms
 from coord.recipes.common.durations import Seconds, Timeout
-from coord.recipes.locks.lock import Lock
-from coord.recipes.ownership.held import Held
+from coord.recipes.locks.methods import LockMethods
 from coord.recipes.registry.instance import Instance, new_instance
 from coord.recipes.registry.registration import Registration
 from coord.recipes.registry.view import View, present
 
 
-class BlockingRecipes(HasPrograms):
+class BlockingRecipes(LockMethods):
     """What `coord.Client` has beside etcd's own calls."""
-
-    def lock(
-        self,
-        name: str | bytes,
-        *,
-        ttl: Seconds = 10,
-        timeout: Timeout = DEFAULT,
-        on_lost: Callable[[Held], object] | None = None,
-    ) -> Lock:
-        """A fair lock across processes: ``with client.lock("stock") as held: ...``.
-
-        See `coord.recipes.locks.lock.Lock`.
-
-        Raises:
-            UsageError: the name is empty, or a duration is none.
-        """
-        return Lock(self, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
 
     def register(
         self,

@@ -10,43 +10,33 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from coord.errors import LockTimeout, NotOwner, UsageError
 from coord.keys import to_bytes
-from coord.model import DEFAULT, Default, KeyValue
+from coord.model import DEFAULT, Default
 from coord.port import Port
 from coord.program import run_blocking
 from coord.recipes.common.client import HasPort
 from coord.recipes.common.durations import CALL_SECONDS, Seconds, Timeout, call_deadline, lifetime, seconds
+from coord.recipes.locks.contender import Contender, in_line
 from coord.recipes.ownership.held import AsyncHeld, Held
-from coord.recipes.ownership.owner import Owner, describe_caller, parse_owner
+from coord.recipes.ownership.lane import Lane, exclusive
+from coord.recipes.ownership.owner import describe_caller
 from coord.recipes.ownership.turn import Line, Place, Terms
 
 
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """One place in the queue of a lock.
+class LockBase:
+    """What both faces are, of a lock and of whatever is taken and held like one."""
 
-    Attributes:
-        position: 0 for the holder.
-        owner: what it says of itself.
-        key: its key.
-        create_revision: what the queue is ordered by, and the holder's fence.
-        lease: the lease it hangs on.
-    """
+    def _lane(self) -> Lane:
+        """Where its places stand, and who goes first."""
+        return exclusive(self._key)
 
-    position: int
-    owner: Owner
-    key: bytes
-    create_revision: int
-    lease: int
-
-
-class _LockBase:
-    """What both faces are."""
+    async def _contenders(self, timeout: Timeout) -> list[Contender]:
+        """The program behind `contenders`."""
+        return in_line(await self._line().contenders(call_deadline(self._client.port, timeout)))
 
     def __init__(
         self,
@@ -80,7 +70,7 @@ class _LockBase:
         # A client may get another port: the default asyncio client has one for each running loop.
         port = self._client.port
         if self._known_line is None or self._known_line[0] is not port:
-            self._known_line = (port, Line(port, self._key))
+            self._known_line = (port, Line(port, self._key, self._lane()))
         return self._known_line[1]
 
     def _terms(self, timeout: Timeout) -> Terms:
@@ -93,7 +83,7 @@ class _LockBase:
         return Terms(self._ttl, now + (limit or CALL_SECONDS), wait=limit > 0)
 
 
-class Lock(_LockBase):
+class Lock(LockBase):
     """The blocking face: ``with coord.lock("stock") as held: ...``.
 
     One object may be used by many threads, which then exclude each other.
@@ -151,7 +141,7 @@ class Lock(_LockBase):
         Raises:
             CallTimeout, Unavailable, RequestRefused, HistoryLost, ClosedError.
         """
-        return _described(run_blocking(self._line().contenders(call_deadline(self._client.port, timeout))))
+        return run_blocking(self._contenders(timeout))
 
     def holder(self, *, timeout: Timeout = DEFAULT) -> Contender | None:
         """Who holds the lock, None if nobody does.
@@ -174,7 +164,7 @@ class Lock(_LockBase):
         _left(self._entered, threading.get_ident()).__exit__(kind, error, trace)
 
 
-class AsyncLock(_LockBase):
+class AsyncLock(LockBase):
     """The asyncio face: ``async with coord.aio.lock("stock") as held: ...``.
 
     One object may be used by many tasks, which then exclude each other.
@@ -208,7 +198,7 @@ class AsyncLock(_LockBase):
 
     async def contenders(self, *, timeout: Timeout = DEFAULT) -> list[Contender]:
         """Holder and waiters, in their order; see `Lock.contenders`."""
-        return _described(await self._line().contenders(call_deadline(self._client.port, timeout)))
+        return await self._contenders(timeout)
 
     async def holder(self, *, timeout: Timeout = DEFAULT) -> Contender | None:
         """Who holds the lock, None if nobody does; see `Lock.holder`."""
@@ -239,10 +229,3 @@ def _left(entered: list[tuple[Any, Any]], who: object) -> Any:
     if not entered:
         raise NotOwner("a block was left that was never entered")
     return entered.pop()[1]
-
-
-def _described(items: list[KeyValue]) -> list[Contender]:
-    return [
-        Contender(position, parse_owner(item.value), item.key, item.create_revision, item.lease)
-        for position, item in enumerate(items)
-    ]

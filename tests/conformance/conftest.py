@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import coord
 from tests.conformance.differences import BY_CASE, CRASH, DIFFERENCES
 from tests.conformance.wire import Wire
 from tests.conftest import make_server
@@ -25,6 +26,18 @@ def _remember_server(request: pytest.FixtureRequest, record_property: Callable[[
     if "server_kind" in request.fixturenames:
         record_property("server", request.getfixturevalue("server_kind"))
         record_property("wire", bool(WIRE_FIXTURES.intersection(request.fixturenames)))
+
+
+@pytest.fixture
+def client(server: ServerProcess, prefix: bytes) -> Iterator[coord.Client]:
+    with coord.connect(server.endpoint, namespace=prefix) as made:
+        yield made
+
+
+@pytest.fixture
+def other(server: ServerProcess, prefix: bytes) -> Iterator[coord.Client]:
+    with coord.connect(server.endpoint, namespace=prefix) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -15,32 +13,8 @@ import coord
 from coord.errors import LockLost, LockTimeout
 from coord.model import LeaseState
 from coord.recipes.locks.lock import Lock
+from tests.conformance.waiting import PATIENCE, in_thread, waits_until
 from tests.servers import ServerProcess
-
-PATIENCE = 15.0
-
-
-@pytest.fixture
-def client(server: ServerProcess, prefix: bytes) -> Iterator[coord.Client]:
-    with coord.connect(server.endpoint, namespace=prefix) as made:
-        yield made
-
-
-@pytest.fixture
-def other(server: ServerProcess, prefix: bytes) -> Iterator[coord.Client]:
-    with coord.connect(server.endpoint, namespace=prefix) as made:
-        yield made
-
-
-def waits_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = threading.Event()
-    timer = threading.Timer(PATIENCE, deadline.set)
-    timer.start()
-    try:
-        while not condition():
-            assert not deadline.wait(0.02), f"{what}: not in {PATIENCE} s"
-    finally:
-        timer.cancel()
 
 
 @pytest.fixture
@@ -50,30 +24,6 @@ def etcdctl(server: ServerProcess) -> Callable[..., list[str]]:
     if path is None:
         pytest.skip("etcdctl is missing: apt-get install etcd-client")
     return lambda *words: [path, f"--endpoints={server.endpoint}", *words]
-
-
-def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
-    """Start `work` in a thread; call the result for what it returned."""
-    outcome: list[Any] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(work())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-
-    def join() -> Any:
-        thread.join(PATIENCE)
-        assert not thread.is_alive(), "the thread does not end"
-        if errors:
-            raise errors[0]
-        return outcome[0]
-
-    return join
 
 
 def test_two_clients_exclude_each_other(client: coord.Client, other: coord.Client) -> None:

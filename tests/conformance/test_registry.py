@@ -18,35 +18,12 @@ import pytest
 import coord
 from coord.recipes.registry.instance import Instance
 from coord.recipes.registry.roster import ChangeKind
+from tests.conformance.waiting import PATIENCE, waits_until
 from tests.servers import ROOT, ServerProcess
 
-PATIENCE = 20.0
 TTL = 2  # the shortest that etcd grants with its usual election time-out
 
 JOINED, UPDATED, LEFT = ChangeKind.JOINED, ChangeKind.UPDATED, ChangeKind.LEFT
-
-
-@pytest.fixture
-def client(server: ServerProcess, prefix: bytes) -> Iterator[coord.Client]:
-    with coord.connect(server.endpoint, namespace=prefix) as made:
-        yield made
-
-
-@pytest.fixture
-def other(server: ServerProcess, prefix: bytes) -> Iterator[coord.Client]:
-    with coord.connect(server.endpoint, namespace=prefix) as made:
-        yield made
-
-
-def waits_until(condition: Callable[[], object], what: str) -> None:
-    deadline = threading.Event()
-    timer = threading.Timer(PATIENCE, deadline.set)
-    timer.start()
-    try:
-        while not condition():
-            assert not deadline.wait(0.02), f"{what}: not in {PATIENCE} s"
-    finally:
-        timer.cancel()
 
 
 class Listener:

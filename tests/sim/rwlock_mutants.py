@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from coord.client.keeper.ledger import Ticket
@@ -94,7 +93,7 @@ def _(stack: contextlib.ExitStack) -> None:
 
     def ahead(self: Line, fence: int, limit: int) -> Get:
         seen = plain(self, fence, limit)
-        return replace(seen, max_create_revision=0) if self._lane.own == b"L/rw/r" else seen
+        return seen._replace(max_create_revision=0) if self._lane.own == b"L/rw/r" else seen
 
     swap(stack, Line, "_ahead", ahead)
 
@@ -112,7 +111,7 @@ def _(stack: contextlib.ExitStack) -> None:
         plain(self, port, name, of)
         if of.own == b"L/rw/w":
             self._start, self._end = b"L/rw/w/", b"L/rw/w0"
-            self._first = replace(self._first, key=self._start, range_end=self._end)
+            self._first = self._first._replace(key=self._start, range_end=self._end)
 
     swap(stack, Line, "__init__", init)
 

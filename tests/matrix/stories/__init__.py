@@ -1,9 +1,10 @@
 """The stories, by the name of the recipe."""
 
-from tests.matrix.stories import lock, registry
+from tests.matrix.stories import lock, registry, rwlock
 from tests.matrix.story import Story
 
 STORIES: dict[str, Story] = {
     "lock": lock.STORY,
     "registry": registry.STORY,
+    "rwlock": rwlock.STORY,
 }

@@ -17,6 +17,10 @@ with coord.connect("memory://", namespace="/app", timeout=2.0) as client:
         assert_type(held.remaining(), float)
         held.check()
 
+    with client.rwlock("stock").read() as reading, client.rwlock("stock").write() as held:
+        assert_type(reading.fence, int)
+        assert_type(held.remaining(), float)
+
 try:
     with coord.lock("/my-lock"):
         pass

@@ -1,0 +1,88 @@
+"""The clients' methods that make locks of all kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from coord.model import DEFAULT
+from coord.recipes.common.client import HasPrograms
+from coord.recipes.common.durations import Seconds, Timeout
+from coord.recipes.locks.lock import AsyncLock, Lock
+from coord.recipes.locks.rwlock import AsyncRWLock, RWLock
+from coord.recipes.ownership.held import AsyncHeld, Held
+
+
+class LockMethods(HasPrograms):
+    """Locks of the blocking client."""
+
+    def lock(
+        self,
+        name: str | bytes,
+        *,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[Held], object] | None = None,
+    ) -> Lock:
+        """A fair lock across processes: ``with client.lock("stock") as held: ...``.
+
+        See `coord.recipes.locks.lock.Lock`.
+
+        Raises:
+            UsageError: the name is empty, or a duration is none.
+        """
+        return Lock(self, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
+
+    def rwlock(
+        self,
+        name: str | bytes,
+        *,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[Held], object] | None = None,
+    ) -> RWLock:
+        """Many readers together or one writer: ``with client.rwlock("stock").read(): ...``, ``.write()``.
+
+        See `coord.recipes.locks.rwlock.RWLock`.
+
+        Raises:
+            UsageError: the name is empty, or a duration is none.
+        """
+        return RWLock(self, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
+
+
+class AsyncLockMethods(HasPrograms):
+    """Locks of the asyncio client."""
+
+    def lock(
+        self,
+        name: str | bytes,
+        *,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[AsyncHeld], object] | None = None,
+    ) -> AsyncLock:
+        """A fair lock across processes: ``async with client.lock("stock") as held: ...``.
+
+        See `coord.recipes.locks.lock.AsyncLock`.
+
+        Raises:
+            UsageError: the name is empty, or a duration is none.
+        """
+        return AsyncLock(self, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
+
+    def rwlock(
+        self,
+        name: str | bytes,
+        *,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[AsyncHeld], object] | None = None,
+    ) -> AsyncRWLock:
+        """Many readers together or one writer: ``async with client.rwlock("stock").read(): ...``, ``.write()``.
+
+        See `coord.recipes.locks.rwlock.AsyncRWLock`.
+
+        Raises:
+            UsageError: the name is empty, or a duration is none.
+        """
+        return AsyncRWLock(self, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
