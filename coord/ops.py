@@ -132,9 +132,19 @@ def span(
         return (start, prefix_end(start)) if start else (EVERYTHING, EVERYTHING)
     if from_key:
         return start or EVERYTHING, EVERYTHING
+    return _single(start), b"" if range_end is None else to_bytes(range_end)
+
+
+def _single(key: str | bytes) -> bytes:
+    """One key.
+
+    Raises:
+        UsageError: it is empty.
+    """
+    start = to_bytes(key)
     if not start:
         raise UsageError("the key is empty")
-    return start, b"" if range_end is None else to_bytes(range_end)
+    return start
 
 
 def get(
@@ -172,8 +182,7 @@ def put(
     """
     if keep_lease and lease:
         raise UsageError("give either lease or keep_lease")
-    start, _ = span(key)
-    return Put(start, to_bytes(value), lease, previous, ignore_lease=keep_lease)
+    return Put(_single(key), to_bytes(value), lease, previous, ignore_lease=keep_lease)
 
 
 def delete(
@@ -227,27 +236,27 @@ class Subject:
 
 def value(key: str | bytes) -> Subject:
     """The value of a key. A missing key fails every comparison of its value, even "not equal" (etcd)."""
-    return Subject(span(key)[0], Attribute.VALUE)
+    return Subject(_single(key), Attribute.VALUE)
 
 
 def version(key: str | bytes) -> Subject:
     """The version of a key, 0 if it does not exist."""
-    return Subject(span(key)[0], Attribute.VERSION)
+    return Subject(_single(key), Attribute.VERSION)
 
 
 def create_revision(key: str | bytes) -> Subject:
     """The create revision of a key, 0 if it does not exist."""
-    return Subject(span(key)[0], Attribute.CREATE)
+    return Subject(_single(key), Attribute.CREATE)
 
 
 def mod_revision(key: str | bytes) -> Subject:
     """The mod revision of a key, 0 if it does not exist."""
-    return Subject(span(key)[0], Attribute.MOD)
+    return Subject(_single(key), Attribute.MOD)
 
 
 def lease_of(key: str | bytes) -> Subject:
     """The lease id of a key, 0 for none."""
-    return Subject(span(key)[0], Attribute.LEASE)
+    return Subject(_single(key), Attribute.LEASE)
 
 
 def exists(key: str | bytes) -> Compare:
@@ -257,4 +266,4 @@ def exists(key: str | bytes) -> Compare:
 
 def missing(key: str | bytes) -> Compare:
     """The key does not exist."""
-    return Compare(span(key)[0], Attribute.CREATE, Relation.EQUAL, 0)
+    return Compare(_single(key), Attribute.CREATE, Relation.EQUAL, 0)

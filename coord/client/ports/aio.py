@@ -79,13 +79,15 @@ class AsyncPort(PortBase):
         return await self._ask(calls.txn(request, self._namespace), deadline)
 
     async def _delete(self, key: bytes, deadline: float) -> None:
-        await shielded(self._ask(calls.delete(Delete(key), self._namespace), deadline))
+        await shielded(self._answer(calls.delete(Delete(key), self._namespace), deadline))
 
     async def _ask(self, call: Call[T], deadline: float | None) -> T:
-        response = await self._connection.unary(
+        return call.read(await self._answer(call, deadline))
+
+    async def _answer(self, call: Call[Any], deadline: float | None) -> Any:
+        return await self._connection.unary(
             call.method, call.request, deadline=deadline, write=call.write, linearizable=call.linearizable
         )
-        return call.read(response)
 
     async def _wait(
         self,

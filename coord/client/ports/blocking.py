@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from coord import clock
 from coord.client import calls
@@ -77,13 +77,15 @@ class BlockingPort(PortBase):
         return self._ask(calls.txn(request, self._namespace), deadline)
 
     async def _delete(self, key: bytes, deadline: float) -> None:
-        self._ask(calls.delete(Delete(key), self._namespace), deadline)
+        self._answer(calls.delete(Delete(key), self._namespace), deadline)
 
     def _ask(self, call: Call[T], deadline: float | None) -> T:
-        response = self._connection.unary(
+        return call.read(self._answer(call, deadline))
+
+    def _answer(self, call: Call[Any], deadline: float | None) -> Any:
+        return self._connection.unary(
             call.method, call.request, deadline=deadline, write=call.write, linearizable=call.linearizable
         )
-        return call.read(response)
 
     async def _wait(
         self,
