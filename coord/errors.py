@@ -23,6 +23,7 @@
     │   └── LockLost / LeadershipLost    … and with it the ownership it carried
     ├── LockTimeout (TimeoutError)       the lock was not won in time
     ├── NotOwner                         released or used by somebody who does not hold it
+    ├── NoCandidate                      nobody of that name stands for election
     ├── WatchLost                        a watch cannot go on (its error is the cause)
     └── ServerBug                        the server broke the protocol
 
@@ -188,6 +189,10 @@ class LockTimeout(CoordError, TimeoutError):
 
 class NotOwner(CoordError):
     """Somebody who does not hold it tried to release or use it."""
+
+
+class NoCandidate(CoordError):
+    """Nobody of that name stands for election, so leadership cannot be handed over; the leader stays."""
 
 
 class WatchLost(CoordError):

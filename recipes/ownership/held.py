@@ -128,7 +128,10 @@ class AsyncHeld(GuardBase):
         task, self._body = self._body, None
         ours_alone = self._cancelled and task is not None and task.uncancel() <= self._baseline
         self._cancelled = False
+        cancelled = ours_alone and isinstance(error, asyncio.CancelledError)
         if self._released:
+            if cancelled:
+                raise self.loss() from error
             return
         loss = self.loss() if self.state is LeaseState.LOST else None
         await self._give_back()
@@ -136,7 +139,7 @@ class AsyncHeld(GuardBase):
             return
         if error is None:
             raise loss
-        if ours_alone and isinstance(error, asyncio.CancelledError):
+        if cancelled:
             raise loss from error
 
     def _was_lost(self) -> None:
@@ -148,10 +151,14 @@ class AsyncHeld(GuardBase):
     def _lost_on_loop(self) -> None:
         self._lost.set()
         # Before the callback, which may fail: the body must not go on for that.
-        if self._body is not None and not self._cancelled:
-            self._cancelled = True
-            self._body.cancel(f"lock {self.name!r} was lost")
+        self._end_block()
         if self._on_lost is not None and not self._released:
             answer = self._on_lost(self)
             if asyncio.iscoroutine(answer):
                 self._answering = asyncio.ensure_future(answer)
+
+    def _end_block(self) -> None:
+        """Cancel the block, unless it is the caller; on the loop only."""
+        if self._body is not None and not self._cancelled and self._body is not asyncio.current_task():
+            self._cancelled = True
+            self._body.cancel(f"{self.kind.lower()} {self.name!r} was lost")
