@@ -55,8 +55,8 @@ sim: prepare ## simulated schedules of the lock, and a twentieth as many of each
 bench: prepare ## benchmarks; takes minutes, wants an idle machine
 	@$(BIN)/python -m benchmarks
 
-demo: prepare ## a tour: what coord does, on a server of its own
-	@$(BIN)/python tools/demo.py
+demo: ## a tour: what coord does, on a server of its own
+	@PYTHON="$(PYTHON)" tools/prepare.sh library && $(BIN)/python tools/demo.py
 
 protos: ## regenerate the protobuf messages
 	@tools/generate_protos.sh

@@ -1,6 +1,8 @@
 #!/bin/bash
 # Makes .venv with coord and everything its tests need, and finds or installs a real etcd 3.4 (Debian's etcd-server).
 # Does nothing that was done before: a second run takes a moment.
+#
+#   tools/prepare.sh [library]      library: only coord itself, which is all that the demo needs
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -56,14 +58,23 @@ make_environment() {
     fi
 }
 
-install_python_packages() {
-    local stamp=.venv/installed
-    if [ -f "$stamp" ] && cmp -s "$stamp" pyproject.toml && .venv/bin/python -c 'import coord, pytest' 2>/dev/null; then
-        return
-    fi
+is_installed() { cmp -s "$1" pyproject.toml && .venv/bin/python -c "import $2" 2>/dev/null; }
+
+install_library() {
+    if is_installed .venv/installed coord || is_installed .venv/installed-library coord; then return; fi
+    install_packages . .venv/installed-library
+}
+
+install_everything() {
+    if is_installed .venv/installed 'coord, pytest'; then return; fi
+    install_packages '.[test]' .venv/installed
+}
+
+install_packages() {
+    local stamp="$2"
     [ -x .venv/bin/python ] || make_environment
     say "installing packages into .venv"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' || {
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable "$1" || {
         say "pip could not install the packages: is a package index reachable?"
         return 1
     }
@@ -108,7 +119,11 @@ install_go() {
     return 1
 }
 
-install_python_packages
+if [ "${1:-}" = library ]; then
+    install_library
+    exit
+fi
+install_everything
 tools/generate_protos.sh --prepare || say "the generated messages will not be compared with their sources"
 install_etcd
 install_go

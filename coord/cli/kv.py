@@ -111,7 +111,7 @@ def delete(
     from_key: FromKey = False,
     prev_kv: Annotated[bool, typer.Option("--prev-kv", help="Show what was deleted.")] = False,
 ) -> None:
-    """Delete a key or a range; prints how many keys went."""
+    """Delete a key or a range, and print how many keys went."""
     options = options_of(context)
     with options.connect() as client:
         result = client.delete(key, prefix=prefix, from_key=from_key, range_end=range_end, previous=prev_kv)
@@ -134,7 +134,10 @@ def watch(
     rev: Annotated[int, typer.Option(min=0, help="From this revision on, 0 for now.")] = 0,
     prev_kv: Annotated[bool, typer.Option("--prev-kv", help="Show what was there before.")] = False,
 ) -> None:
-    """Follow the changes of a key or a range until interrupted; goes on over restarts of the server."""
+    """Follow the changes of a key or a range.
+
+    Goes on until it is interrupted, over restarts of the server.
+    """
     options = options_of(context)
     with (
         options.connect() as client,

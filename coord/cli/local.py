@@ -39,5 +39,5 @@ def status(context: typer.Context) -> None:
 
 @app.command()
 def stop(timeout: float = typer.Option(10.0, help="Seconds to wait for its end.")) -> None:
-    """Stop it; its data stays. Leases expire while it is down, so locks held through it are lost."""
+    """Stop it; its data stays, and the next use starts it again."""
     output.line("stopped" if LocalServer().stop(timeout) else "it was not running")

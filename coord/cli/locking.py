@@ -48,11 +48,11 @@ def lock(
     ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="The same as --timeout 0.")] = False,
 ) -> None:
-    """Take a lock and run a command, or without one hold it until interrupted.
+    """Hold a lock while a command runs.
 
-    The command sees ETCD_LOCK_KEY and ETCD_LOCK_REV (the fence), and its exit code is returned. If the lock is about to
-    be lost it gets SIGTERM, then SIGKILL before the lock can pass on; it dies with this process. Exit code 75: not won
-    in time; 76: lost while held.
+    Without a command the lock is held until this one is interrupted. The command sees ETCD_LOCK_KEY and ETCD_LOCK_REV
+    (the fence), and its exit code is returned. If the lock is about to be lost it gets SIGTERM, then SIGKILL before the
+    lock can pass on; it dies with this process. Exit code 75: not won in time; 76: lost while held.
     """
     words = list(command or [])
     if words[:1] == ["--"]:

@@ -13,10 +13,10 @@ from typing import Annotated
 
 import typer
 
-from coord.cli import kv, local, locking, services, status
+from coord.cli import kv, local, locking, output, services, status
 from coord.cli.options import GLOBAL_WITH_VALUE, Format, Options
 from coord.cli.output import problem, told
-from coord.errors import CoordError, LocalServerNotice
+from coord.errors import CoordError, LocalServerNotice, UsageError
 
 app = typer.Typer(
     name="coord",
@@ -34,6 +34,12 @@ for group in (kv, locking, services, status):
 app.add_typer(local.app, name="local")
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        output.line(f"coord {status.installed('coord')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     context: typer.Context,
@@ -44,7 +50,7 @@ def options(
             help="Where the cluster is, such as http://127.0.0.1:2379; without it the local server is used.",
         ),
     ] = None,
-    output: Annotated[Format, typer.Option("-w", "--write-out", help="Output form.")] = Format.SIMPLE,
+    write_out: Annotated[Format, typer.Option("-w", "--write-out", help="Output form.")] = Format.SIMPLE,
     namespace: Annotated[str, typer.Option(help="Prefix put before every key.")] = "",
     command_timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 5.0,
     user: Annotated[str | None, typer.Option(envvar="ETCDCTL_USER", help="NAME or NAME:PASSWORD.")] = None,
@@ -52,12 +58,15 @@ def options(
     cacert: Annotated[str | None, typer.Option(envvar="ETCDCTL_CACERT", help="CA certificates, a PEM file.")] = None,
     cert: Annotated[str | None, typer.Option(envvar="ETCDCTL_CERT", help="Client certificate, a PEM file.")] = None,
     key: Annotated[str | None, typer.Option(envvar="ETCDCTL_KEY", help="Key of the certificate, a PEM file.")] = None,
+    version: Annotated[  # does its work while it is parsed, so that no command is asked for
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print coord's version and exit.")
+    ] = False,
 ) -> None:
     """Remember what holds for every command."""
     name, _, secret = (user or "").partition(":")
     context.obj = Options(
         endpoints=endpoints,
-        output=output,
+        output=write_out,
         namespace=namespace,
         timeout=command_timeout,
         user=name or None,
@@ -72,7 +81,10 @@ def options(
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
 )
 def server(context: typer.Context) -> None:
-    """Run the bundled server; flags, environment and files are those of etcd (coord server --help)."""
+    """Run the bundled server, with etcd's flags.
+
+    Environment and configuration file are etcd's too; `coord server --help` lists the flags.
+    """
     raise typer.Exit(_serve(context.args))
 
 
@@ -97,7 +109,7 @@ def _run(words: list[str]) -> int:
         app(args=words)
     except CoordError as error:
         problem(f"Error: {told(error)}")
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:
         # The reader of our output went away (head, say): nothing to tell, and nobody to tell it to.
         sys.stderr.close()

@@ -55,7 +55,10 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     console = Console(highlight=False)
     needed = console.measure(grid, options=console.options.update(max_width=10_000)).maximum
     console.width = max(console.width, needed)
-    console.print(grid, soft_wrap=True)
+    with console.capture() as shown:
+        console.print(grid, soft_wrap=True)
+    for text in shown.get().splitlines():
+        line(text.rstrip())  # the last column is filled up too
 
 
 def as_json(document: dict[str, Any]) -> None:

@@ -28,7 +28,10 @@ def register(
     zone: Annotated[str, typer.Option(help="Where it runs.")] = "",
     ttl: Annotated[float, typer.Option(help="Seconds after which it vanishes if this process dies.")] = 10.0,
 ) -> None:
-    """Keep an instance registered until interrupted, then take it out."""
+    """Keep an instance registered until interrupted.
+
+    It is taken out then.
+    """
     metadata = dict(_pair(word) for word in meta or [])
     options = options_of(context)
     ended = threading.Event()

@@ -41,15 +41,19 @@ def status(context: typer.Context) -> None:
     raise typer.Exit(0 if healthy else 1)
 
 
-def version() -> None:
+def version(context: typer.Context) -> None:
     """Print the versions of coord and of what it stands on."""
-    output.line(f"coord {_version('coord')}")
-    output.line(f"python {platform.python_version()}")
-    for name in ("grpcio", "protobuf", "lmdb"):
-        output.line(f"{name} {_version(name)}")
+    found = {"coord": installed("coord"), "python": platform.python_version()}
+    found |= {name: installed(name) for name in ("grpcio", "protobuf", "lmdb")}
+    if options_of(context).json:
+        output.as_json(found)
+        return
+    for name, number in found.items():
+        output.line(f"{name} {number}")
 
 
-def _version(name: str) -> str:
+def installed(name: str) -> str:
+    """The version of an installed package."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -34,7 +34,8 @@ def run(argv: Sequence[str] | None = None) -> int:
     try:
         config = configure(words, os.environ)
     except flags.FlagError as error:
-        sys.stderr.write(f"{error}\n{flags.usage()}")
+        # Not all of the help: the hundred lines of it would push the reason off the screen.
+        sys.stderr.write(f"{error}\nUsage: coord server [flags]; coord server --help lists them\n")
         return 2
     except ConfigError as error:
         handlers = logs.configure("info", "json", ("default",))

@@ -145,7 +145,7 @@ def _warn_of_defaults(config: ServerConfig, given: Mapping[str, str]) -> None:
 
 def usage() -> str:
     """The help text."""
-    lines = ["Usage: python -m coord.server [flags]", "", "Flags:"]
+    lines = ["Usage: coord server [flags]", "", "Flags:"]
     lines += [f"  --{flag.name} {flag.default!r}\n        {flag.text}" for flag in FLAGS.values() if flag.text]
     hidden = [flag.name for flag in FLAGS.values() if flag.support is Support.ACCEPTED and not flag.text]
     lines += ["", "Accepted for etcd's sake, without effect:", "  " + ", ".join(hidden)]
