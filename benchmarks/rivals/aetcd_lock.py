@@ -19,7 +19,7 @@ async def main() -> None:
                     pass
             return (time.perf_counter() - started) / count
 
-        await run(max(cycles // 10, 1))
+        await run(max(cycles // 3, 1))
         print(await run(cycles))
 
 

@@ -64,7 +64,7 @@ def run(rounds: int) -> Iterator[Line]:
         if not subjects:
             return
         with coord.connect(server.endpoint) as client:
-            lock_cycles(client, 50)
+            lock_cycles(client, CYCLES // 3)  # as the rivals do in each round
             subjects["coord"] = partial(lock_cycles, client, CYCLES)
             measured = alternate(subjects, rounds)
         ours = measured.pop("coord")
