@@ -132,6 +132,9 @@ class TroubledServer:
         """Inside the block the server stands still, as a stopped process does.
 
         Its leases are lengthened by the pause if it is longer than a second, as after every pause of a server.
+
+        Raises:
+            RuntimeError: the server does not run.
         """
         thaw, frozen = threading.Event(), threading.Event()
 
@@ -141,7 +144,7 @@ class TroubledServer:
 
         run = self._server._run
         if run is None or run._loop is None:
-            raise RuntimeError("the server was not started")
+            raise RuntimeError("the server does not run")
         run._loop.call_soon_threadsafe(stand_still)
         frozen.wait()
         try:
