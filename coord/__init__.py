@@ -43,7 +43,7 @@ from coord.errors import (
     UsageError,
 )
 from coord.model import DEFAULT, Event, EventKind, KeyValue, LeaseState, WatchBatch
-from coord.sync import Client, connect, default_client, discover, lock, register, rwlock
+from coord.sync import Client, connect, default_client, discover, lock, register, rwlock, semaphore
 
 if TYPE_CHECKING:
     from coord import aio
@@ -83,6 +83,7 @@ __all__ = [
     "ops",
     "register",
     "rwlock",
+    "semaphore",
 ]
 
 # The library tells what it does through `logging` and leaves the rest to the program.

@@ -50,5 +50,10 @@ def sharing(name: bytes, items: Sequence[KeyValue]) -> list[Contender]:
     return found
 
 
+def with_permits(items: Iterable[KeyValue], permits: int) -> list[Contender]:
+    """The queue of a semaphore: as many of the oldest as there are permits hold one."""
+    return [_contender(position, item, "permit", position < permits) for position, item in enumerate(items)]
+
+
 def _contender(position: int, item: KeyValue, mode: str, holds: bool) -> Contender:
     return Contender(position, parse_owner(item.value), item.key, item.create_revision, item.lease, mode, holds)

@@ -9,6 +9,7 @@ from coord.recipes.common.client import HasPrograms
 from coord.recipes.common.durations import Seconds, Timeout
 from coord.recipes.locks.lock import AsyncLock, Lock
 from coord.recipes.locks.rwlock import AsyncRWLock, RWLock
+from coord.recipes.locks.semaphore import AsyncSemaphore, Semaphore
 from coord.recipes.ownership.held import AsyncHeld, Held
 
 
@@ -49,6 +50,24 @@ class LockMethods(HasPrograms):
         """
         return RWLock(self, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
 
+    def semaphore(
+        self,
+        name: str | bytes,
+        permits: int,
+        *,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[Held], object] | None = None,
+    ) -> Semaphore:
+        """So many at once, first come first served: ``with client.semaphore("pool", 3) as held: ...``.
+
+        See `coord.recipes.locks.semaphore.Semaphore`.
+
+        Raises:
+            UsageError: the name is empty, the number of permits is none, or a duration is none.
+        """
+        return Semaphore(self, name, permits, ttl=ttl, timeout=timeout, on_lost=on_lost)
+
 
 class AsyncLockMethods(HasPrograms):
     """Locks of the asyncio client."""
@@ -86,3 +105,21 @@ class AsyncLockMethods(HasPrograms):
             UsageError: the name is empty, or a duration is none.
         """
         return AsyncRWLock(self, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
+
+    def semaphore(
+        self,
+        name: str | bytes,
+        permits: int,
+        *,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[AsyncHeld], object] | None = None,
+    ) -> AsyncSemaphore:
+        """So many at once, first come first served: ``async with client.semaphore("pool", 3) as held: ...``.
+
+        See `coord.recipes.locks.semaphore.AsyncSemaphore`.
+
+        Raises:
+            UsageError: the name is empty, the number of permits is none, or a duration is none.
+        """
+        return AsyncSemaphore(self, name, permits, ttl=ttl, timeout=timeout, on_lost=on_lost)

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from coord.model import DEFAULT
+from coord.port import Port
 from coord.program import run_blocking
 from coord.recipes.common.client import HasPort
 from coord.recipes.common.durations import Seconds, Timeout, call_deadline
 from coord.recipes.locks.contender import Contender, sharing
 from coord.recipes.locks.lock import AsyncLock, Lock, LockBase
 from coord.recipes.ownership.held import AsyncHeld, Held
-from coord.recipes.ownership.lane import Lane, reading, writing
+from coord.recipes.ownership.lane import reading, writing
 from coord.recipes.ownership.turn import Line
 
 
@@ -31,13 +32,13 @@ class _Side(LockBase):
 
 
 class _ReadSide(_Side):
-    def _lane(self) -> Lane:
-        return reading(self._key)
+    def _make_line(self, port: Port) -> Line:
+        return Line(port, self._key, reading(self._key))
 
 
 class _WriteSide(_Side):
-    def _lane(self) -> Lane:
-        return writing(self._key)
+    def _make_line(self, port: Port) -> Line:
+        return Line(port, self._key, writing(self._key))
 
 
 class ReadLock(_ReadSide, Lock):

@@ -11,7 +11,6 @@ from coord.model import DEFAULT, Default
 from coord.port import Port
 from coord.recipes.common.client import HasPort
 from coord.recipes.common.durations import CALL_SECONDS, Seconds, Timeout, lifetime, seconds
-from coord.recipes.ownership.lane import Lane, exclusive
 from coord.recipes.ownership.turn import Line, Terms
 
 
@@ -48,15 +47,15 @@ class Contest:
         """The name as text."""
         return self._key.decode("utf-8", "backslashreplace")
 
-    def _lane(self) -> Lane:
-        """Where its places stand, and who goes first."""
-        return exclusive(self._key)
+    def _make_line(self, port: Port) -> Line:
+        """The queue that it is taken through."""
+        return Line(port, self._key)
 
     def _line(self) -> Line:
         # A client may get another port: the default asyncio client has one for each running loop.
         port = self._client.port
         if self._known_line is None or self._known_line[0] is not port:
-            self._known_line = (port, Line(port, self._key, self._lane()))
+            self._known_line = (port, self._make_line(port))
         return self._known_line[1]
 
     def _terms(self, timeout: Timeout) -> Terms:

@@ -9,7 +9,7 @@ Knows nothing of threads, tasks, clocks or gRPC; everything is awaited from the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from coord.errors import CallTimeout, ClosedError, Compacted, ForkedError, LeaseLost, LockTimeout
@@ -181,13 +181,18 @@ class Line:
         The own key is watched beside the predecessor's: a lease can be revoked, or the key deleted, while the one in
         front stays for hours, and its owner must not wait for a turn that never comes.
         """
-        await self._wait_for([WatchTarget(key, puts=False) for key in keys], from_revision, patience)
+        await self._wait_for([WatchTarget(key, puts=False) for key in keys], keys, from_revision, patience)
 
-    async def _wait_for(self, targets: Sequence[WatchTarget], from_revision: int, patience: Patience) -> None:
+    async def _wait_for(
+        self, targets: Sequence[WatchTarget], keys: Collection[bytes], from_revision: int, patience: Patience
+    ) -> None:
+        """Wait until something happens to one of the keys."""
         watch = self._port.watch(targets, from_revision=from_revision)
         try:
-            while not (await watch.next(deadline=patience.deadline, session=patience.session)).events:
-                continue
+            while True:
+                batch = await watch.next(deadline=patience.deadline, session=patience.session)
+                if any(event.item.key in keys for event in batch.events):
+                    return
         except Compacted:
             return  # The caller reads again anyway.
         finally:

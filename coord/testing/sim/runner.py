@@ -57,7 +57,7 @@ class Totals:
         )
 
 
-SCENARIOS: Final = ("election", "lock", "rwlock", "registry")
+SCENARIOS: Final = ("election", "lock", "rwlock", "semaphore", "registry")
 """Each is a module of `coord.testing.sim.scenarios` with a function ``build(seed)``."""
 
 
