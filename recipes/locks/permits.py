@@ -113,7 +113,7 @@ class PermitLine(Line):
             count = self._permits if stored is None else parse_count(stored.value) or self._permits
             if count == permits:
                 return seen, permits
-            permits = count  # it was changed while this one waits
+            permits = count  # resized while this one waits
 
     async def _say_so(self, ticket: Ticket, fence: int, patience: Patience) -> None:
         """Tell the one behind, who waits for this key, that it is a holder's from now on."""
