@@ -105,7 +105,13 @@ class Lock(LockBase):
 
     def __enter__(self) -> Held:
         guard = self.acquire().__enter__()
-        self._entered.append((threading.get_ident(), guard))
+        entry = (threading.get_ident(), guard)
+        try:
+            self._entered.append(entry)
+        except BaseException:
+            # Ctrl-C just behind it: nobody comes to leave the block, and the entry would hold the lock for ever.
+            self._entered.remove(entry)
+            raise
         return guard
 
     def __exit__(

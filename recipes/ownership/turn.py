@@ -58,6 +58,12 @@ class Rejoin(Exception):
     """The place is gone though nobody gave it up: join again at the end of the queue."""
 
 
+class _Call:
+    """Owns the ticket of a running call: a second interrupt can keep the call from withdrawing it itself."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Line:
     """The queue for one name.
 
@@ -106,6 +112,8 @@ class Line:
         """
         patience = Patience(self._port, terms.deadline, session)
         ticket = self._port.ticket(session, self._lane.own)
+        call = _Call()
+        self._port.hold(ticket, call)
         try:
             fence, first = await self._claim(ticket, value, patience)
             while not first:
