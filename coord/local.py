@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coord.errors import LocalServerError, LocalServerNotice, NotConfigured
+from coord.errors import CallTimeout, CoordError, LocalServerError, LocalServerNotice, NotConfigured
 
 START_TIMEOUT = 60.0
 """Seconds a starter waits for the server to serve."""
@@ -152,16 +152,16 @@ class LocalServer:
         """Return when the server serves, starting it if nobody has.
 
         Raises:
+            CallTimeout: it was not up in `timeout` seconds, which are less than a start may take; it goes on starting.
             LocalServerError: the directory is not ours, or the server did not come up; the message ends with its log.
         """
         if self._connects():
             return
         self._prepare()
         deadline = time.monotonic() + timeout
-        with self._start_lock(deadline):
-            if self._connects():
-                return
-            self._spawn(deadline)
+        late = LocalServerError if timeout >= START_TIMEOUT else CallTimeout
+        with self._start_lock(deadline, late):
+            self._start(deadline, late)
 
     def status(self) -> LocalStatus:
         """Look without starting anything."""
@@ -225,12 +225,12 @@ class LocalServer:
             raise LocalServerError(f"{self.directory} can be entered by other users; run: chmod 700 {self.directory}")
 
     @contextlib.contextmanager
-    def _start_lock(self, deadline: float) -> Iterator[None]:
+    def _start_lock(self, deadline: float, late: type[CoordError] = LocalServerError) -> Iterator[None]:
         handle = os.open(self.directory / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             while not _try_flock(handle):
                 if time.monotonic() > deadline:
-                    raise LocalServerError(
+                    raise late(
                         f"another process has been starting the local server for too long ({self.directory}/start.lock)"
                     )
                 time.sleep(_POLL)
@@ -248,8 +248,33 @@ class LocalServer:
         finally:
             os.close(handle)
 
-    def _spawn(self, deadline: float) -> None:
+    def _start(self, deadline: float, late: type[CoordError]) -> None:
+        """Return when a server serves.
+
+        One that was started before and has not come up yet is waited for. Nobody in a hurry may stop it: calls with
+        short timeouts would each stop the one that the call before had started, for ever.
+        """
         log = self.directory / "server.log"
+        child = _children.get(self.directory)
+        if child is not None and child.poll() is not None:
+            child = None  # it served, and went
+        while not self._connects():
+            if child is not None and child.poll() is not None:
+                if not self._data_locked():
+                    raise LocalServerError(
+                        f"the local server ended with status {child.returncode}; its log {log} says:\n{_tail(log)}"
+                    )
+                child = None  # another one came first
+            if child is None and not self._data_locked():
+                child = self._spawn(log)
+            if time.monotonic() > deadline:
+                if child is not None and late is LocalServerError:
+                    child.kill()
+                    child.wait()
+                raise late(f"the local server did not serve in time; its log {log} says:\n{_tail(log)}")
+            time.sleep(_POLL)
+
+    def _spawn(self, log: Path) -> subprocess.Popen[bytes]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ETCD_")}
         # PYTHONPATH keeps a bare checkout importable in the child whose working directory is "/".
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
@@ -264,17 +289,8 @@ class LocalServer:
                 cwd="/",
                 env=environment,
             )
-        while not self._connects():
-            if child.poll() is not None:
-                raise LocalServerError(
-                    f"the local server ended with status {child.returncode}; its log {log} says:\n{_tail(log)}"
-                )
-            if time.monotonic() > deadline:
-                child.kill()
-                child.wait()
-                raise LocalServerError(f"the local server did not serve in time; its log {log} says:\n{_tail(log)}")
-            time.sleep(_POLL)
-        _orphans.append(child)
+        _children[self.directory] = child
+        return child
 
     def _facts(self) -> dict[str, Any]:
         try:
@@ -284,8 +300,9 @@ class LocalServer:
         return found if isinstance(found, dict) else {}
 
 
-# Keeps Popen objects of servers that outlive us from warning at collection that their process still runs.
-_orphans: list[subprocess.Popen[bytes]] = []
+# The server that this process started last in a directory, which may not have come up yet. Kept also because a Popen
+# that is collected warns that its process still runs, and this one outlives us.
+_children: dict[Path, subprocess.Popen[bytes]] = {}
 
 
 def _try_flock(handle: int) -> bool:

@@ -80,7 +80,8 @@ class AsyncClient(AsyncStreaming):
     async def close(self) -> None:
         """Close: background programs are stopped, whoever waits is woken, leases are given up, calls under way end.
 
-        They end with `ClosedError`. Bounded to a few seconds whatever the servers do; again is harmless.
+        They end with `ClosedError`, writes that were sent with `OutcomeUnknown`. Bounded to a few seconds whatever the
+        servers do; again is harmless.
         """
         await self._close_streaming()
         await self._connection.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import coord
-from coord.errors import LocalServerError, NotConfigured
+from coord.errors import CallTimeout, LocalServerError, NotConfigured
 from coord.local import LocalServer
 from tests.process.actors import Actor, alive, eventually, python
 
@@ -121,6 +121,26 @@ def test_a_killed_server_is_started_again_under_a_live_lock(local: LocalServer) 
             assert waiter.said("fence") is None, "two holders at once"
             holder.signal(signal.SIGKILL)
             waiter.wait_for("fence", 15)
+
+
+@pytest.mark.filterwarnings("ignore::coord.errors.LocalServerNotice")
+def test_calls_in_a_hurry_let_it_come_up(local: LocalServer) -> None:
+    """Each stopped the server that the one before had started, so it never came up."""
+    hurried = 0
+
+    def put() -> bool:
+        nonlocal hurried
+        try:
+            with coord.connect(timeout=0.05) as client:
+                client.put("a", "x")
+        except CallTimeout:
+            hurried += 1
+            return False
+        return True
+
+    eventually(put)
+    assert hurried, "a server starts in less than the time of a call"
+    assert servers_of(local) == [pid_of(local)]
 
 
 @pytest.mark.filterwarnings("ignore::coord.errors.LocalServerNotice")

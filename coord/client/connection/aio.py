@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 import tenacity
 
+from coord import statuses
 from coord.client.connection import channel, fork
 from coord.client.connection.core import Again, Core, Failed, Pending, Settings, Stream, asked_for
 from coord.client.connection.history import History
@@ -22,6 +23,7 @@ from coord.client.connection.retry import Failure
 from coord.client.connection.urls import Endpoint
 from coord.clock import now
 from coord.errors import ClosedError, CoordError, UsageError
+from coord.statuses import Status
 from coord.wire import convert, methods, status
 from coord.wire.methods import Method
 
@@ -31,13 +33,14 @@ __all__ = ["AsyncConnection", "Stream"]
 class _Line:
     """One endpoint's channel."""
 
-    __slots__ = ("_stubs", "channel", "endpoint", "ready")
+    __slots__ = ("_stubs", "channel", "closed", "endpoint", "ready")
 
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
         made = channel.options(endpoint, settings.tls)
         target = channel.target(endpoint)
         self.endpoint = endpoint
         self.ready = False  # an answer came since the last failure, so the connection stands
+        self.closed = False
         if endpoint.secure:
             self.channel = grpc.aio.secure_channel(target, channel.credentials(settings.tls), options=made)
         else:
@@ -57,6 +60,11 @@ class _Line:
         """What opens a stream."""
         kinds = {methods.Kind.BIDI: self.channel.stream_stream, methods.Kind.SERVER_STREAM: self.channel.unary_stream}
         return kinds[method.kind](method.path, method.request.SerializeToString, method.response.FromString)
+
+    async def close(self) -> None:
+        """End every call on the channel."""
+        self.closed = True
+        await self.channel.close()
 
 
 class AsyncConnection:
@@ -162,8 +170,8 @@ class AsyncConnection:
         pending = self.core.begin(
             method, None, deadline=deadline, write=False, linearizable=False, once=True, pinned=endpoint
         )
+        line = self._line(self.core.choose(pending))
         try:
-            line = self._line(self.core.choose(pending))
             if not line.ready:
                 await self._connect(line, pending)
             token = await self._token(line, pending)
@@ -171,10 +179,8 @@ class AsyncConnection:
             call = line.stream(method)(requests, timeout=lifetime, metadata=(*metadata, *(token or ())))
         except Failed as failed:
             raise self.core.ended(pending, failed.failure) from failed.failure.cause
-        except (grpc.aio.UsageError, asyncio.CancelledError) as error:
-            if self._cancelled(error):
-                raise
-            raise ClosedError("the client was closed during the call") from error
+        except grpc.aio.UsageError as error:
+            raise self.core.ended(pending, _cut_off(line, error)) from error
         return Stream(call, line.endpoint, pending.login_generation)
 
     def stream_broke(self, stream: Stream, error: BaseException) -> CoordError:
@@ -207,7 +213,7 @@ class AsyncConnection:
         lines = list(self._lines.values())
         self._lines.clear()
         for line in lines:
-            await line.channel.close()
+            await line.close()
         fork.aio_closed(self)
 
     def _check_loop(self) -> None:
@@ -229,8 +235,8 @@ class AsyncConnection:
             Again: another one is due.
             CoordError: the call ends.
         """
+        line = self._line(self.core.choose(pending))
         try:
-            line = self._line(self.core.choose(pending))
             if pending.attempts.write and not line.ready:
                 await self._connect(line, pending)
             token = await self._token(line, pending)
@@ -238,45 +244,44 @@ class AsyncConnection:
             response = await self._send(line, pending.method, pending.request, until, token)
         except Failed as failed:
             failure = failed.failure
-        except (grpc.aio.UsageError, asyncio.CancelledError) as error:
-            if self._cancelled(error):
-                raise
-            raise ClosedError("the client was closed during the call") from error
         else:
             self._worked(line)
             self.core.answered(pending, response)
             return response
         verdict = self.core.failed(pending, failure)
-        revived = not failure.reached and await self.revive(pending.deadline)
+        # Where the line was replaced meanwhile, another task has had the endpoint started.
+        revived = line.closed or (not failure.reached and await self.revive(pending.deadline))
         raise Again(0.0 if revived else verdict.delay) from failure.cause
 
     async def _send(self, line: _Line, method: Method, request: Any, until: float | None, token: Any) -> Any:
-        timeout = None if until is None else max(until - now(), 0.001)
         try:
-            return await line.stub(method)(request, timeout=timeout, metadata=token)
-        except grpc.aio.AioRpcError as error:
+            return await self._ask(line, line.stub(method), request, until, token)
+        except Failed:
             line.ready = False
-            raise Failed(channel.failure(error, line.endpoint)) from error
+            raise
 
     async def _connect(self, line: _Line, pending: Pending) -> None:
         """Ask something harmless first; see the blocking twin."""
         until = self.core.connect_until(pending, line.endpoint)
-        timeout = None if until is None else max(until - now(), 0.001)
         try:
-            await line.channel.unary_unary(channel.PROBE)(b"", timeout=timeout)
-        except grpc.aio.AioRpcError as error:
-            failure = channel.failure(error, line.endpoint)
-            if not failure.answered:
-                raise Failed(replace(failure, sent=False)) from error
+            await self._ask(line, line.channel.unary_unary(channel.PROBE), b"", until, None)
+        except Failed as failed:
+            if not failed.failure.answered:
+                raise Failed(replace(failed.failure, sent=False)) from failed.failure.cause
         self._worked(line)
 
-    def _cancelled(self, error: BaseException) -> bool:
-        """False if a call without a status ended because the client was closed.
-
-        Closing a channel cancels the task's wait as if the task had been cancelled; only the task knows which it was.
-        """
-        task = asyncio.current_task()
-        return not self.core.closed or bool(isinstance(error, asyncio.CancelledError) and task and task.cancelling())
+    async def _ask(self, line: _Line, stub: Any, request: Any, until: float | None, token: Any) -> Any:
+        timeout = None if until is None else max(until - now(), 0.001)
+        try:
+            return await stub(request, timeout=timeout, metadata=token)
+        except grpc.aio.AioRpcError as error:
+            raise Failed(channel.failure(error, line.endpoint)) from error
+        except (grpc.aio.UsageError, asyncio.CancelledError) as error:
+            # Closing a channel cancels the task's wait as if the task had been cancelled; only the task knows.
+            task = asyncio.current_task()
+            if not line.closed or (isinstance(error, asyncio.CancelledError) and task and task.cancelling()):
+                raise
+            raise Failed(_cut_off(line, error)) from error
 
     def _worked(self, line: _Line) -> None:
         if not line.ready:
@@ -336,8 +341,11 @@ class AsyncConnection:
         try:
             await self._unreachable(None if deadline is None else max(deadline - now(), 0.0))
             # As in the blocking connection: a channel that was refused waits before it tries again.
-            for endpoint in [endpoint for endpoint, line in self._lines.items() if not line.ready]:
-                del self._lines[endpoint]
+            refused = [line for line in self._lines.values() if not line.ready]
+            for line in refused:
+                del self._lines[line.endpoint]
+            for line in refused:
+                await line.close()
             return True
         finally:
             self._reviving = False
@@ -348,3 +356,9 @@ class AsyncConnection:
         except TimeoutError:
             return
         raise ClosedError("the client was closed during the call")
+
+
+def _cut_off(line: _Line, error: BaseException) -> Failure:
+    """The channel was closed, with the client or to be replaced: before the request was made, or during it."""
+    sent = isinstance(error, asyncio.CancelledError)
+    return Failure(Status(statuses.CANCELLED, "the connection was closed"), line.endpoint, sent, error)

@@ -20,7 +20,7 @@ from coord.client.connection.history import History
 from coord.client.connection.retry import Failure
 from coord.client.connection.urls import Endpoint
 from coord.clock import now
-from coord.errors import ClosedError, CoordError
+from coord.errors import ClosedError, CoordError, Unavailable
 from coord.wire import convert, methods, status
 from coord.wire.methods import Method
 
@@ -30,12 +30,13 @@ __all__ = ["BlockingConnection", "Stream"]
 class _Line:
     """One endpoint's channel."""
 
-    __slots__ = ("_stubs", "channel", "endpoint", "ready")
+    __slots__ = ("_stubs", "channel", "closed", "endpoint", "ready")
 
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
         made = channel.options(endpoint, settings.tls)
         self.endpoint = endpoint
         self.ready = False  # an answer came since the last failure, so the connection stands
+        self.closed = False
         if endpoint.secure:
             self.channel = grpc.secure_channel(
                 channel.target(endpoint), channel.credentials(settings.tls), options=made
@@ -60,6 +61,7 @@ class _Line:
 
     def close(self) -> None:
         """End every call on the channel."""
+        self.closed = True
         self.channel.close()
 
 
@@ -185,14 +187,11 @@ class BlockingConnection:
             if not line.ready:
                 self._connect(line, pending)
             token = self._token(line, pending)
+            call = self._open(line, method, requests, until, (*metadata, *(token or ())))
         except Failed as failed:
             raise self.core.ended(pending, failed.failure) from failed.failure.cause
-        try:
-            call = self._open(line, method, requests, until, (*metadata, *(token or ())))
-        except ValueError as error:
-            if not self.core.closed:
-                raise  # not what grpc says of a closed channel, but a mistake of ours
-            raise ClosedError("the client was closed during the call") from error
+        except Again as again:
+            raise Unavailable("the connection was replaced while the stream was being opened") from again
         return Stream(call, line.endpoint, pending.login_generation)
 
     def _open(self, line: _Line, method: Method, requests: Any, until: float | None, metadata: Any) -> Any:
@@ -200,6 +199,9 @@ class BlockingConnection:
         fork.enter()
         try:
             return line.stream(method)(requests, timeout=lifetime, metadata=metadata)
+        except ValueError as error:
+            self._check_cut_off(line, error)
+            raise
         finally:
             fork.leave()
 
@@ -229,6 +231,9 @@ class BlockingConnection:
         with self._lines_lock:
             lines = list(self._lines.values())
             self._lines.clear()
+        self._close_lines(lines)
+
+    def _close_lines(self, lines: list[_Line]) -> None:
         fork.enter()
         try:
             for line in lines:
@@ -263,8 +268,21 @@ class BlockingConnection:
             self.core.answered(pending, response)
             return response
         verdict = self.core.failed(pending, failure)
-        revived = not failure.reached and self.revive(pending.deadline)
+        # Where the line was replaced meanwhile, another thread has had the endpoint started.
+        revived = line.closed or (not failure.reached and self.revive(pending.deadline))
         raise Again(0.0 if revived else verdict.delay) from failure.cause
+
+    def _check_cut_off(self, line: _Line, error: ValueError) -> None:
+        """Return if this is not what grpc says of a closed channel, but a mistake of ours.
+
+        Raises:
+            ClosedError: the client was closed.
+            Again: the line was replaced; nothing was sent.
+        """
+        if self.core.closed:
+            raise ClosedError("the client was closed during the call") from error
+        if line.closed:
+            raise Again(0.0) from error
 
     def _send(self, line: _Line, method: Method, request: Any, until: float | None, token: Any) -> Any:
         timeout = None if until is None else max(until - now(), 0.001)
@@ -275,9 +293,8 @@ class BlockingConnection:
             line.ready = False
             raise Failed(channel.failure(error, line.endpoint)) from error
         except ValueError as error:
-            if not self.core.closed:
-                raise  # not what grpc says of a closed channel, but a mistake of ours
-            raise ClosedError("the client was closed during the call") from error
+            self._check_cut_off(line, error)
+            raise
         finally:
             fork.leave()
 
@@ -317,9 +334,8 @@ class BlockingConnection:
             if not failure.answered:
                 raise Failed(replace(failure, sent=False)) from error
         except ValueError as error:
-            if not self.core.closed:
-                raise  # not what grpc says of a closed channel, but a mistake of ours
-            raise ClosedError("the client was closed during the call") from error
+            self._check_cut_off(line, error)
+            raise
         finally:
             fork.leave()
         self._worked(line)
@@ -364,10 +380,13 @@ class BlockingConnection:
         try:
             self._unreachable(None if deadline is None else max(deadline - now(), 0.0))
             # A channel that was refused waits up to a second before it tries again: long enough for a server that
-            # stops when nobody comes to be gone once more. Not closed, since other threads may be calling on it.
+            # stops when nobody comes to be gone once more. Closed, since it would connect all the same and keep that
+            # server from ever being alone.
             with self._lines_lock:
-                for endpoint in [endpoint for endpoint, line in self._lines.items() if not line.ready]:
-                    del self._lines[endpoint]
+                refused = [line for line in self._lines.values() if not line.ready]
+                for line in refused:
+                    del self._lines[line.endpoint]
+            self._close_lines(refused)
             return True
         finally:
             self._revive_lock.release()

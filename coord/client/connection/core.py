@@ -271,12 +271,16 @@ class Core:
 
         Raises:
             ClosedError: the connection was closed meanwhile.
+            OutcomeUnknown: it was, and the request had been sent.
             CoordError: the call ends.
         """
-        if self.closed:
-            raise ClosedError("the client was closed during the call") from failure.cause
         instant = now()
-        if wire_status.row(failure.status).leave:
+        row = wire_status.row(failure.status)
+        if self.closed:
+            if pending.attempts.write and failure.sent and row.open:
+                raise pending.attempts.error(failure, instant)
+            raise ClosedError("the client was closed during the call") from failure.cause
+        if row.leave:
             self.endpoint_failed(failure.endpoint)
         verdict = pending.attempts.failed(
             failure,
