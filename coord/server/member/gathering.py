@@ -1,9 +1,9 @@
 """How long proposals wait for company before they go to the disk together.
 
 Whoever was just answered mostly asks again at once. Without a wait each of a thousand clients finds the disk free when
-its request has come through the loop: every write then carries two or three entries, and waking the disk's thread for
-each of them costs more than the entries do. So when a write ends, the next one begins once as many proposals are there
-as were under way then, or after a moment; with few under way it never waits.
+its request has come through the loop: a write then carried five entries, and waking the disk's thread for each write
+cost more than the entries did. So when a write ends, the next one begins once as many proposals are there as were under
+way then, or after a moment; with few under way it never waits.
 
 Source: PostgreSQL's commit_delay and commit_siblings.
 """
