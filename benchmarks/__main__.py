@@ -1,6 +1,6 @@
 """What coord costs beside etcd 3.4 and beside the bare transport, as ratios, with the target of each.
 
-python -m benchmarks [transport] [lock] [rivals] [fanout] [million] [--rounds N] [--keys N]
+python -m benchmarks [transport] [lock] [rivals] [fanout] [registry] [million] [--rounds N] [--keys N]
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from benchmarks import fanout, locks, million_keys, transport
+from benchmarks import fanout, locks, million_keys, registry, transport
 from benchmarks.report import ROUNDS, Line
 from benchmarks.rivals import bench as rivals
 from tests.servers import ServerMissing
 
 _COMPARED: dict[str, Callable[[int], Iterator[Line]]] = {
-    each.NAME: each.run for each in (transport, locks, rivals, fanout)
+    each.NAME: each.run for each in (transport, locks, rivals, fanout, registry)
 }
 
 

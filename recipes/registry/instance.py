@@ -9,16 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import quote, unquote
+from weakref import WeakValueDictionary
 
 from coord.errors import UsageError
 from coord.model import KeyValue
 
 ROOT: Final = b"coord/services/"
 
+_PARSED: Final[WeakValueDictionary[tuple[bytes, bytes, int], Instance]] = WeakValueDictionary()
+
 _ID: Final = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Instance:
     """One running instance of a service.
 
@@ -120,8 +123,19 @@ def service_prefix(service: str) -> bytes:
 def parse_instance(item: KeyValue) -> Instance | None:
     """The instance that a stored key stands for; None if it is none, since anybody may have written it.
 
-    Fields that are missing have their defaults, and unknown ones are left alone: other versions may write them.
+    Fields that are missing have their defaults, and unknown ones are left alone: other versions may write them. The
+    same item gives the same object while anybody has it: a hundred views of ten thousand instances hold each once.
     """
+    same = (item.key, item.value, item.create_revision)
+    found = _PARSED.get(same)
+    if found is None:
+        found = _parse(item)
+        if found is not None:
+            _PARSED[same] = found
+    return found
+
+
+def _parse(item: KeyValue) -> Instance | None:
     try:
         if not item.key.startswith(ROOT):
             return None

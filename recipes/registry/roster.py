@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import enum
 import logging
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
+from weakref import WeakSet
 
 from coord.keys import prefix_end
 from coord.model import Event, EventKind, KeyValue
@@ -41,12 +43,20 @@ class Change:
     revision: int
 
 
-@dataclass(frozen=True, eq=False)
 class Seen:
     """Everybody by key, exactly as stored at `revision`; never changed."""
 
-    known: Mapping[bytes, Instance]
-    revision: int
+    def __init__(self, known: Mapping[bytes, Instance], revision: int) -> None:
+        self.revision = revision
+        self._known = known
+
+    def __repr__(self) -> str:
+        return f"<Seen at {self.revision}: {dict(self.known)}>"
+
+    @property
+    def known(self) -> Mapping[bytes, Instance]:
+        """Everybody by key."""
+        return self._known
 
     @cached_property
     def instances(self) -> tuple[Instance, ...]:
@@ -60,38 +70,60 @@ NOBODY: Final = Seen({}, 0)
 class Roster:
     """The instances of a service, as the events say. Knows no port.
 
-    One program changes it, any thread may look: what was seen is replaced as a whole.
+    One program changes it, any thread may look. An event costs the same however many instances there are: nothing is
+    copied unless somebody looks, and who looks is told what has changed since without a comparison of the whole.
     """
 
     def __init__(self) -> None:
-        self._seen = NOBODY
+        self._lock = threading.Lock()
+        self._known: dict[bytes, Instance] = {}
+        self._revision = 0
+        self._turn = 0  # counts states: a cluster that was restored goes back in its revisions
+        self._newest: Look | None = None
+        self._looks: WeakSet[Look] = WeakSet()  # those that somebody still has
         self._refused: set[bytes] = set()  # keys that hold no instance, reported once each
 
     @property
     def seen(self) -> Seen:
         """The newest state."""
-        return self._seen
+        with self._lock:
+            if self._newest is None:
+                self._newest = Look(self, self._turn, self._revision)
+                self._looks.add(self._newest)
+            return self._newest
 
     def replace(self, items: Iterable[KeyValue], revision: int) -> list[Change]:
         """The whole state at `revision`; returns what changed against what was known."""
-        return self._becomes(
-            {item.key: instance for item in items if (instance := self._parse(item)) is not None}, revision
-        )
+        whole = {item.key: instance for item in items if (instance := self._parse(item)) is not None}
+        gone = dict.fromkeys(self._known.keys() - whole.keys())
+        return self._become({**gone, **whole}, revision)
 
     def apply(self, events: Iterable[Event], revision: int) -> list[Change]:
         """One revision's events; returns what changed."""
-        known = dict(self._seen.known)
-        for event in events:
-            instance = self._parse(event.item) if event.kind is EventKind.PUT else None
-            if instance is None:
-                known.pop(event.item.key, None)
-            else:
-                known[event.item.key] = instance
-        return self._becomes(known, revision)
+        return self._become(
+            {event.item.key: self._parse(event.item) if event.kind is EventKind.PUT else None for event in events},
+            revision,
+        )
 
-    def _becomes(self, known: Mapping[bytes, Instance], revision: int) -> list[Change]:
-        before, self._seen = self._seen, Seen(known, revision)
-        return differences(before, self._seen)
+    def _become(self, news: Mapping[bytes, Instance | None], revision: int) -> list[Change]:
+        with self._lock:
+            self._newest = None  # first of all: a look that nobody else has need not learn what comes now
+            looks = list(self._looks)
+            changed = []
+            for key, after in news.items():
+                before = self._known.get(key)
+                if before == after:
+                    continue
+                if after is None:
+                    del self._known[key]
+                else:
+                    self._known[key] = after
+                for look in looks:
+                    look.outdate(key, before, after)
+                changed.append((before, after))
+            self._revision = revision
+            self._turn += 1
+        return _told(changed, revision)
 
     def _parse(self, item: KeyValue) -> Instance | None:
         instance = parse_instance(item)
@@ -101,17 +133,68 @@ class Roster:
         return instance
 
 
+class Look(Seen):
+    """A state of a roster; it keeps what was overwritten since, at most once for each key, and no copy of the rest."""
+
+    def __init__(self, roster: Roster, turn: int, revision: int) -> None:
+        super().__init__(NOBODY.known, revision)
+        self._roster = roster
+        self._turn = turn
+        self._overwritten: dict[bytes, Instance | None] = {}
+        self._copied = False
+
+    def outdate(self, key: bytes, before: Instance | None, after: Instance | None) -> None:
+        """The roster, whose lock is held, goes on to another state."""
+        if self._overwritten.setdefault(key, before) is None and after is None:
+            del self._overwritten[key]  # came and went: whoever comes and goes a million times leaves nothing here
+
+    @property
+    def known(self) -> Mapping[bytes, Instance]:
+        """Everybody by key; copied when it is asked for."""
+        with self._roster._lock:
+            if not self._copied:
+                copy: dict[bytes, Instance | None] = {**self._roster._known, **self._overwritten}
+                self._known = {key: instance for key, instance in copy.items() if instance is not None}
+                self._copied = True
+            return self._known
+
+    def until(self, after: Look) -> list[tuple[Instance | None, Instance | None]]:
+        """What has changed up to a later state of the same roster: before and after."""
+        known, mine, its = self._roster._known, self._overwritten, after._overwritten
+        with self._roster._lock:
+            # A key that only the later state has came after this one, and has gone since.
+            return [(mine.get(key), its.get(key, known.get(key))) for key in mine.keys() | its.keys()]
+
+    def precedes(self, other: Seen) -> bool:
+        """True if `other` is a later state of the same roster."""
+        return isinstance(other, Look) and other._roster is self._roster and self._turn <= other._turn
+
+
 def differences(before: Seen, after: Seen) -> list[Change]:
     """What changed from one state to another: who left, then who joined or says something else, oldest first."""
-    left = [instance for key, instance in before.known.items() if key not in after.known]
-    changes = [Change(ChangeKind.LEFT, instance, after.revision) for instance in sorted(left, key=_age)]
-    # Registered again under a new lease after a loss, the key is new and the instance is the same: no change.
-    fresh = [
-        Change(ChangeKind.JOINED if known is None else ChangeKind.UPDATED, instance, after.revision)
-        for key, instance in after.known.items()
-        if (known := before.known.get(key)) is not instance and (known is None or _said(known) != _said(instance))
-    ]
-    return changes + sorted(fresh, key=lambda change: _age(change.instance))
+    if isinstance(before, Look) and isinstance(after, Look) and before.precedes(after):
+        return _told(before.until(after), after.revision)
+    keys = {**before.known, **after.known}
+    return _told([(before.known.get(key), after.known.get(key)) for key in keys], after.revision)
+
+
+def _told(changed: Iterable[tuple[Instance | None, Instance | None]], revision: int) -> list[Change]:
+    left: list[Change] = []
+    fresh: list[Change] = []
+    for before, after in changed:
+        if after is None:
+            if before is not None:
+                left.append(Change(ChangeKind.LEFT, before, revision))
+        elif before is None:
+            fresh.append(Change(ChangeKind.JOINED, after, revision))
+        # Registered again under a new lease after a loss, the key is new and the instance is the same: no change.
+        elif before is not after and _said(before) != _said(after):
+            fresh.append(Change(ChangeKind.UPDATED, after, revision))
+    return sorted(left, key=_age_in) + sorted(fresh, key=_age_in)
+
+
+def _age_in(change: Change) -> tuple[int, str, str]:
+    return _age(change.instance)
 
 
 def _age(instance: Instance) -> tuple[int, str, str]:

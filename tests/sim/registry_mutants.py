@@ -11,7 +11,7 @@ from coord.client.keeper.declaring import Declaration, Stage, _deletion
 from coord.errors import ClosedError, Compacted
 from coord.ops import Delete, Get, Txn
 from coord.port import WatchTarget
-from coord.recipes.registry.roster import Follower, Seen
+from coord.recipes.registry.roster import Follower
 from coord.testing.sim.choices import RandomChoices
 from coord.testing.sim.scenarios.registry import RegistryScenario, Shape
 from coord.testing.sim.watch import SimHub
@@ -103,7 +103,8 @@ def _(stack: contextlib.ExitStack) -> None:
         before = self.roster.seen
         changes = await plain(self, deadline)
         if len(self.roster.seen.known) < len(before.known):
-            self.roster._seen = Seen(before.known, self.roster.seen.revision)
+            self.roster._newest = None
+            self.roster._known.update(before.known)
             return []
         return changes
 

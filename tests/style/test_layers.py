@@ -110,6 +110,7 @@ FACES = {
     "held": "guards of both faces: an event for threads, a cancellation for tasks",
     "loss": "what is told of a loss in a thread and in a task",
     "lock": "names the calling thread or task as the owner",
+    "roster": "one lock between the program and those who look",
     "registration": "one lock between threads that update it",
     "live": "waits for changes in a thread and in a task",
     "owner": "describes the process, thread and task that hold a lock",
