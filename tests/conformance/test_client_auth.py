@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import pytest
 
 from coord.client.connection.blocking import BlockingConnection
 from coord.errors import AuthenticationFailed, PermissionDenied, RequestRefused, Unsupported
-from coord.model import Access, Permission
+from coord.model import Access, LeaseState, Permission
+from coord.recipes.locks.lock import AsyncLock, Lock
 from coord.wire import methods
 from tests.conftest import make_server
 from tests.faces import KINDS, Face, face
@@ -139,6 +141,31 @@ def test_idle_past_the_life_of_the_token(guarded: ServerProcess, kind: str, pref
         f.do(f.client.put(prefix + b"k", "2"))
         assert f.do(f.client.get(prefix + b"k")).version == 2
         assert f.client._core.login.metadata != metadata
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_watch_and_a_keeper_outlive_their_tokens(guarded: ServerProcess, kind: str, prefix: bytes, cut: bool) -> None:
+    """Idle for longer than tokens live, and cut off on top of it: no event is missed, no lease and no lock is lost."""
+
+    async def opened() -> Any:
+        return await f.client.watch(prefix, prefix=True).__aenter__()
+
+    with face(kind, guarded.endpoint, timeout=20, **ROOT) as f, face("blocking", guarded.endpoint, **ROOT) as other:
+        kinds = Lock if kind == "blocking" else AsyncLock
+        held = f.do(kinds(f.client, prefix + b"lock", ttl=30 if cut else 5).acquire())
+        watch = f.client.watch(prefix, prefix=True).__enter__() if kind == "blocking" else f.do(opened())
+        wait_until_tokens_die(guarded)
+        if cut:
+            guarded.probe = False
+            guarded.restart()
+        other.client.put(prefix + b"k", "x", timeout=20)
+        assert [event.item.key for event in f.do(watch.next(timeout=20)).events] == [prefix + b"k"]
+        assert held.state is LeaseState.HELD
+        f.do(held.put(prefix + b"owned", "x", timeout=20))
+        assert f.do(held.release())
+        later = f.do(kinds(f.client, prefix + b"lock", ttl=40).acquire(timeout=20))  # a lease that the keeper asks for
+        assert f.do(later.release())
+        f.do(watch.close())
 
 
 def wait_until_tokens_die(server: ServerProcess) -> None:
