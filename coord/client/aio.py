@@ -295,8 +295,9 @@ class AsyncClient(AsyncStreaming):
             NoLeader: there is none at present, or no member tells its address.
             CallTimeout, Unavailable, RequestRefused, ClosedError.
         """
-        status = await self.status(timeout=timeout)
-        return self._leader_among(status, await self.members(timeout=timeout))
+        left = self._one_time(timeout)
+        status = await self.status(timeout=left())
+        return self._leader_among(status, await self.members(timeout=left()))
 
     async def stream(
         self, method: Method, request: Any, endpoint: str | None = None, timeout: Timeout = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from coord.client.calls import Call
@@ -20,6 +20,8 @@ from coord.wire import methods
 from coord.wire.methods import Method
 
 T = TypeVar("T")
+
+LEFT_LEAST: Final = 0.001  # seconds, since 0 would mean one attempt with a second of its own
 
 CALL_SECONDS: Final = 5.0
 """Default for the client's own default timeout."""
@@ -98,6 +100,14 @@ class ClientBase:
 
     def _limits(self, timeout: Timeout) -> tuple[float | None, bool]:
         return retry.limits(timeout, self._timeout, now())
+
+    def _one_time(self, timeout: Timeout) -> Callable[[], float | None]:
+        """What is left of one timeout, for several calls in a row; the same for each if it is none, or not to wait."""
+        wanted = retry.seconds(timeout, self._timeout)
+        if not wanted:
+            return lambda: wanted
+        end = now() + wanted
+        return lambda: max(end - now(), LEFT_LEAST)
 
     def endpoint(self, wanted: str | None) -> Endpoint:
         """The endpoint that a call about one server is for, by default the one that calls go to.

@@ -292,8 +292,9 @@ class BlockingClient(BlockingStreaming):
             NoLeader: there is none at present, or no member tells its address.
             CallTimeout, Unavailable, RequestRefused, ClosedError.
         """
-        status = self.status(timeout=timeout)
-        return self._leader_among(status, self.members(timeout=timeout))
+        left = self._one_time(timeout)
+        status = self.status(timeout=left())
+        return self._leader_among(status, self.members(timeout=left()))
 
     def stream(
         self, method: Method, request: Any, endpoint: str | None = None, timeout: Timeout = None

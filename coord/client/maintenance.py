@@ -62,9 +62,10 @@ class BlockingMaintenance:
         Raises:
             CallTimeout, Unavailable, RequestRefused, ClosedError.
         """
-        found = self._client.run(calls.alarms(), timeout)
+        left = self._client._one_time(timeout)
+        found = self._client.run(calls.alarms(), left())
         for alarm in found:
-            self._client.run(calls.disarm(alarm), timeout)
+            self._client.run(calls.disarm(alarm), left())
         return found
 
     def defragment(self, endpoint: str, *, timeout: Timeout = None) -> None:
@@ -91,8 +92,9 @@ class BlockingMaintenance:
             RequestRefused: it is no voting member of the cluster.
             OutcomeUnknown, CallTimeout, Unavailable, ClosedError.
         """
-        leader = self._client.leader(timeout)
-        self._client.run(calls.move_leader(member_id), timeout, endpoint=leader)
+        left = self._client._one_time(timeout)
+        leader = self._client.leader(left())
+        self._client.run(calls.move_leader(member_id), left(), endpoint=leader)
 
     def add_member(self, peer_urls: Sequence[str], *, learner: bool = False, timeout: Timeout = DEFAULT) -> Member:
         """Add a member, to be started afterwards with ``--initial-cluster-state existing``.
@@ -159,9 +161,10 @@ class AsyncMaintenance:
         Raises:
             CallTimeout, Unavailable, RequestRefused, ClosedError.
         """
-        found = await self._client.run(calls.alarms(), timeout)
+        left = self._client._one_time(timeout)
+        found = await self._client.run(calls.alarms(), left())
         for alarm in found:
-            await self._client.run(calls.disarm(alarm), timeout)
+            await self._client.run(calls.disarm(alarm), left())
         return found
 
     async def defragment(self, endpoint: str, *, timeout: Timeout = None) -> None:
@@ -190,8 +193,9 @@ class AsyncMaintenance:
             RequestRefused: it is no voting member of the cluster.
             OutcomeUnknown, CallTimeout, Unavailable, ClosedError.
         """
-        leader = await self._client.leader(timeout)
-        await self._client.run(calls.move_leader(member_id), timeout, endpoint=leader)
+        left = self._client._one_time(timeout)
+        leader = await self._client.leader(left())
+        await self._client.run(calls.move_leader(member_id), left(), endpoint=leader)
 
     async def add_member(
         self, peer_urls: Sequence[str], *, learner: bool = False, timeout: Timeout = DEFAULT

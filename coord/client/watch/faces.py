@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, Literal, Self
 
 from coord import clock
-from coord.client.connection.retry import Timeout, seconds
+from coord.client.connection.retry import NO_WAIT, Timeout, seconds
 from coord.client.ports.base import PortBase, Watching
 from coord.client.watch.actions import WatchSpec
 from coord.errors import ClosedError, Compacted, UsageError
@@ -89,6 +89,8 @@ class WatchReader:
         return await self._resync(deadline)
 
     async def _resync(self, deadline: float | None) -> WatchBatch:
+        if deadline is not None and deadline <= clock.now():
+            deadline = clock.now() + NO_WAIT  # as in every call; who only ever looks would not get beyond this
         found = await self._port.range(Get(self._spec.key, self._spec.range_end), deadline=deadline)
         revision = found.header.revision
         self._watching.close()

@@ -13,6 +13,7 @@ from coord.client.blocking import BlockingClient
 from coord.client.connection.tls import Tls
 from coord.client.connection.urls import Endpoint
 from coord.errors import UsageError
+from coord.model import DEFAULT, Header, ServerStatus
 
 
 def test_endpoints_in_every_form() -> None:
@@ -77,3 +78,36 @@ def test_an_endpoint_by_name() -> None:
         assert client.endpoint("a:1") == Endpoint("a:1", True), "a known one lends its TLS"
         assert client.endpoint("http://new:5") == Endpoint("new:5")
         assert client.endpoint(None) in client._core.endpoints
+
+
+def test_one_timeout_for_several_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call had the whole of it, so together they took a multiple."""
+    instant = 100.0
+    monkeypatch.setattr(base, "now", lambda: instant)
+    with BlockingClient("a:1", timeout=5) as client:
+        left = client._one_time(DEFAULT)
+        assert left() == 5
+        instant += 4
+        assert left() == 1
+        instant += 4
+        assert left() == base.LEFT_LEAST > 0, "not 0, which is an attempt of its own"
+        assert client._one_time(0)() == 0
+        assert client._one_time(None)() is None
+
+
+def test_finding_the_leader_takes_one_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    instant = 100.0
+    monkeypatch.setattr(base, "now", lambda: instant)
+    asked: list[Any] = []
+
+    def slow(call: Any, timeout: Any, **_where: Any) -> Any:
+        nonlocal instant
+        asked.append(timeout)
+        instant += 4
+        return ServerStatus(Header(member_id=1), "a:1", leader=1)
+
+    with BlockingClient("a:1", timeout=5) as client:
+        monkeypatch.setattr(client, "run", slow)
+        client.leader()
+        client.maintenance.move_leader(2)
+    assert asked == [5, 1, 5, 1, pytest.approx(0.001)]

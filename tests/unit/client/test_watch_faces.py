@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from coord import clock
 from coord.client.ports.base import PortBase
 from coord.client.ports.mailbox import Listen
 from coord.client.watch.actions import WatchSpec
@@ -135,6 +136,21 @@ def test_a_read_that_fails_leaves_the_resync_to_the_next_call() -> None:
         watch.next()
     del port.range
     assert watch.next().resync
+
+
+def test_who_only_looks_gets_beyond_a_compaction() -> None:
+    port = FakePort()
+    watch = watch_over(port)
+    port.hub.inboxes[0].fail(GONE)
+
+    async def bounded(request: Get, *, deadline: float | None) -> RangeResult:
+        assert deadline is not None
+        if deadline <= clock.now():
+            raise CallTimeout("too late")
+        return STATE
+
+    port.range = bounded  # type: ignore[method-assign]  # a port that looks at the time
+    assert watch.next(timeout=0).resync
 
 
 def test_raise_ends_the_watch_with_the_compaction() -> None:
