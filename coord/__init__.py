@@ -43,7 +43,7 @@ from coord.errors import (
     UsageError,
 )
 from coord.model import DEFAULT, Event, EventKind, KeyValue, LeaseState, WatchBatch
-from coord.sync import Client, connect, default_client, discover, lock, register, rwlock, semaphore
+from coord.sync import Client, connect, default_client, discover, lock, locks, register, rwlock, semaphore
 
 if TYPE_CHECKING:
     from coord import aio
@@ -80,6 +80,7 @@ __all__ = [
     "default_client",
     "discover",
     "lock",
+    "locks",
     "ops",
     "register",
     "rwlock",

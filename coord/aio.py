@@ -157,6 +157,7 @@ def _of_default(method: Callable[Concatenate[Client, P], R]) -> Callable[P, R]:
 # All of these raise NotConfigured if no endpoint is given and a local server is not allowed here.
 lock = _of_default(Client.lock)
 rwlock = _of_default(Client.rwlock)
+locks = _of_default(Client.locks)
 semaphore = _of_default(Client.semaphore)
 register = _of_default(Client.register)
 discover = _of_default(Client.discover)

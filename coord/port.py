@@ -200,11 +200,11 @@ class Port(Protocol):
         """
         ...
 
-    async def withdraw(self, ticket: Ticket) -> bool:
-        """Delete the ticket's key; True if the deletion was acknowledged in the caller's small budget.
+    async def withdraw(self, *tickets: Ticket) -> bool:
+        """Delete the tickets' keys, together; True if that was acknowledged in the caller's small budget.
 
         Otherwise (False) the keeper goes on until it is acknowledged or the lease is gone. Raises only what interrupts
-        the caller, and only after the ticket was handed to the keeper.
+        the caller, and only after the tickets were handed to the keeper.
         """
         ...
 

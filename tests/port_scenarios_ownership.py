@@ -156,6 +156,20 @@ async def withdrawing_removes_the_key(bench: Bench) -> None:
 
 
 @scenario
+async def several_are_withdrawn_together(bench: Bench) -> None:
+    session = await bench.port.session(5, deadline=soon(bench.port))
+    tickets = [bench.port.ticket(session, b"t/%d" % number) for number in range(3)]
+    for ticket in tickets[:2]:
+        await claim(bench.port, ticket)
+    before = await write(bench.other, b"t/probe")
+    assert await bench.port.withdraw(*tickets)
+    for ticket in tickets:
+        assert await read(bench.other, ticket.key) is None
+    assert await write(bench.other, b"t/probe") == before + 2, "in one transaction"
+    assert await bench.port.withdraw()
+
+
+@scenario
 async def withdrawing_what_was_never_claimed_does_nothing(bench: Bench) -> None:
     session = await bench.port.session(5, deadline=soon(bench.port))
     before = await write(bench.other, b"t/probe")

@@ -92,6 +92,13 @@ def delete(op: Delete, namespace: bytes = b"") -> Call[DeleteResult]:
     )
 
 
+def delete_each(keys: Sequence[bytes], namespace: bytes = b"") -> Call[Any]:
+    """Delete these keys, together."""
+    if len(keys) == 1:
+        return delete(Delete(keys[0]), namespace)
+    return txn(Txn(then=tuple(Delete(key) for key in keys)), namespace)
+
+
 def txn(op: Txn, namespace: bytes = b"") -> Call[TxnResult]:
     """Commit a transaction; one that can change nothing is a read."""
     writes = op.writes

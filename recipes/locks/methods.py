@@ -8,8 +8,10 @@ from coord.model import DEFAULT
 from coord.recipes.common.client import HasPrograms
 from coord.recipes.common.durations import Seconds, Timeout
 from coord.recipes.locks.lock import AsyncLock, Lock
+from coord.recipes.locks.locks import AsyncLocks, Locks
 from coord.recipes.locks.rwlock import AsyncRWLock, RWLock
 from coord.recipes.locks.semaphore import AsyncSemaphore, Semaphore
+from coord.recipes.locks.several import AllHeld, AsyncAllHeld
 from coord.recipes.ownership.held import AsyncHeld, Held
 
 
@@ -68,6 +70,22 @@ class LockMethods(HasPrograms):
         """
         return Semaphore(self, name, permits, ttl=ttl, timeout=timeout, on_lost=on_lost)
 
+    def locks(
+        self,
+        *names: str | bytes,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[AllHeld], object] | None = None,
+    ) -> Locks:
+        """Several names as one lock, all or none: ``with client.locks("accounts/7", "accounts/9") as held: ...``.
+
+        See `coord.recipes.locks.locks.Locks`.
+
+        Raises:
+            UsageError: there is no name, one is empty, there are too many, or a duration is none.
+        """
+        return Locks(self, *names, ttl=ttl, timeout=timeout, on_lost=on_lost)
+
 
 class AsyncLockMethods(HasPrograms):
     """Locks of the asyncio client."""
@@ -123,3 +141,19 @@ class AsyncLockMethods(HasPrograms):
             UsageError: the name is empty, the number of permits is none, or a duration is none.
         """
         return AsyncSemaphore(self, name, permits, ttl=ttl, timeout=timeout, on_lost=on_lost)
+
+    def locks(
+        self,
+        *names: str | bytes,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[AsyncAllHeld], object] | None = None,
+    ) -> AsyncLocks:
+        """Several names as one lock, all or none: ``async with client.locks("accounts/7", "accounts/9") as held: ...``.
+
+        See `coord.recipes.locks.locks.AsyncLocks`.
+
+        Raises:
+            UsageError: there is no name, one is empty, there are too many, or a duration is none.
+        """
+        return AsyncLocks(self, *names, ttl=ttl, timeout=timeout, on_lost=on_lost)

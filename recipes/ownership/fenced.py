@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from coord.builder import TxnBuilder
 from coord.model import DEFAULT, TxnResult
-from coord.ops import Attribute, Compare, Relation, Txn
+from coord.ops import Txn
 from coord.program import run_blocking
 from coord.recipes.common.durations import Timeout, call_deadline
 
@@ -27,10 +27,8 @@ class OwnedTxn(TxnBuilder):
     @property
     def op(self) -> Txn:
         """What is sent: the caller's own transaction stands inside of the ownership comparison."""
-        guard = self._guard
-        owned = Compare(guard.key, Attribute.CREATE, Relation.EQUAL, guard.fence)
         own = super().op
-        return Txn(compares=(owned,), then=(own,) if own.compares else own.then)
+        return Txn(compares=self._guard.proof, then=(own,) if own.compares else own.then)
 
     async def run(self, timeout: Timeout) -> TxnResult:
         """The program behind `commit`."""

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from coord.errors import LeaseLost, LockLost, NotOwner
 from coord.model import LeaseState
+from coord.ops import Attribute, Compare, Relation
 from coord.port import Port
 from coord.recipes.common.durations import Seconds, seconds
 from coord.recipes.ownership.turn import Place
@@ -59,6 +60,11 @@ class GuardBase:
     def key(self) -> bytes:
         """The owned key."""
         return self._place.ticket.key
+
+    @property
+    def proof(self) -> tuple[Compare, ...]:
+        """What makes the store refuse a write once the key is not ours any more."""
+        return (Compare(self.key, Attribute.CREATE, Relation.EQUAL, self.fence),)
 
     @property
     def lease(self) -> int:
@@ -135,8 +141,12 @@ class GuardBase:
         owned = self.state is not LeaseState.LOST
         self._released = True
         self._forget_loss()
-        await self.port.withdraw(self._place.ticket)
+        await self._let_go()
         return owned
+
+    async def _let_go(self) -> None:
+        """Leave the place."""
+        await self.port.withdraw(self._place.ticket)
 
 
 def _dropped(forget: list[Callable[[], None]], _reference: object) -> None:

@@ -58,7 +58,7 @@ class Rejoin(Exception):
     """The place is gone though nobody gave it up: join again at the end of the queue."""
 
 
-class _Call:
+class Call:
     """Owns the ticket of a running call: a second interrupt can keep the call from withdrawing it itself."""
 
     __slots__ = ("__weakref__",)
@@ -112,7 +112,7 @@ class Line:
         """
         patience = Patience(self._port, terms.deadline, session)
         ticket = self._port.ticket(session, self._lane.own)
-        call = _Call()
+        call = Call()
         self._port.hold(ticket, call)
         try:
             fence, first = await self._claim(ticket, value, patience)

@@ -159,7 +159,7 @@ def _(stack: contextlib.ExitStack) -> None:
     async def withdraw(self: Any, ticket: Ticket) -> bool:
         strike(self, ticket)
         try:
-            await self._delete(ticket.key, self.now() + 1.0)
+            await self._delete([ticket.key], self.now() + 1.0)
         except CoordError:
             return False
         return True

@@ -15,6 +15,7 @@ from coord.recipes.common.patience import Patience
 from coord.recipes.locks.permits import PermitLine
 from coord.recipes.ownership.turn import Terms
 from coord.testing.sim.choices import RandomChoices
+from coord.testing.sim.scenarios.contention import stands_in_line
 from coord.testing.sim.scenarios.semaphore import SemaphoreScenario, Shape
 from coord.testing.sim.world import Faults
 from tests.sim.proof import Mutants, Patch, swap
@@ -78,7 +79,7 @@ def _(stack: contextlib.ExitStack) -> None:
     plain = PortBase.withdraw
 
     async def withdraw(self: Any, ticket: Any) -> bool:
-        if ticket.owner is None:  # a call that gives up
+        if stands_in_line(ticket):  # a call that gives up
             self.keeper._ledger._strike(ticket)
             return False
         return await plain(self, ticket)

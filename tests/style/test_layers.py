@@ -109,7 +109,7 @@ LAYERS = (
 FACES = {
     "held": "guards of both faces: an event for threads, a cancellation for tasks",
     "loss": "what is told of a loss in a thread and in a task",
-    "lock": "names the calling thread or task as the owner",
+    "taking": "blocks of threads and of tasks",
     "roster": "one lock between the program and those who look",
     "registration": "one lock between threads that update it",
     "live": "waits for changes in a thread and in a task",

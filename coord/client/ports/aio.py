@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import logging
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from coord.client import calls
@@ -19,7 +19,7 @@ from coord.client.ports.mailbox import Bell, Listen, LoopMailbox
 from coord.client.watch.aio import AsyncHub
 from coord.errors import ClosedError
 from coord.model import RangeResult, TxnResult
-from coord.ops import Delete, Get, Txn
+from coord.ops import Get, Txn
 from coord.port import Session
 
 T = TypeVar("T")
@@ -78,8 +78,8 @@ class AsyncPort(PortBase):
         self._check(None)
         return await self._ask(calls.txn(request, self._namespace), deadline)
 
-    async def _delete(self, key: bytes, deadline: float) -> None:
-        await shielded(self._answer(calls.delete(Delete(key), self._namespace), deadline))
+    async def _delete(self, keys: Sequence[bytes], deadline: float) -> None:
+        await shielded(self._answer(calls.delete_each(keys, self._namespace), deadline))
 
     async def _ask(self, call: Call[T], deadline: float | None) -> T:
         return call.read(await self._answer(call, deadline))

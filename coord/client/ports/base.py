@@ -101,8 +101,8 @@ class PortBase:
     async def _commit(self, request: Txn, *, deadline: float | None) -> TxnResult:
         raise AssertionError("brought by the subclass")
 
-    async def _delete(self, key: bytes, deadline: float) -> None:
-        """Delete a key whose cleanup was handed to the keeper already; to be shielded from cancellation."""
+    async def _delete(self, keys: Sequence[bytes], deadline: float) -> None:
+        """Delete keys whose cleanup was handed to the keeper already; to be shielded from cancellation."""
         raise AssertionError("brought by the subclass")
 
     # --- the port
@@ -189,19 +189,21 @@ class PortBase:
         session.check()
         return result
 
-    async def withdraw(self, ticket: Any) -> bool:
+    async def withdraw(self, *tickets: Any) -> bool:
         """See `coord.port.Port.withdraw`."""
         keeper = self._keeping.machine
         sent = self.now()
-        if not keeper.leave(ticket, sent + CLEANUP_SECONDS):
+        leaving = [ticket for ticket in tickets if keeper.leave(ticket, sent + CLEANUP_SECONDS)]
+        if not leaving:
             return True
         try:
-            await self._delete(ticket.key, sent + CLEANUP_SECONDS)
+            await self._delete([ticket.key for ticket in leaving], sent + CLEANUP_SECONDS)
         except CoordError as error:
             if isinstance(error, HistoryLost):
                 keeper.lose_all("history")
             return False
-        keeper.deleted(ticket, sent)
+        for ticket in leaving:
+            keeper.deleted(ticket, sent)
         return True
 
     def hold(self, ticket: Any, guard: object) -> None:

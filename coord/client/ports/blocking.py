@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from coord import clock
@@ -17,7 +17,7 @@ from coord.client.ports.mailbox import Bell, Listen, Mailbox
 from coord.client.watch.blocking import BlockingHub
 from coord.errors import ClosedError
 from coord.model import RangeResult, TxnResult
-from coord.ops import Delete, Get, Txn
+from coord.ops import Get, Txn
 from coord.port import Session
 
 T = TypeVar("T")
@@ -76,8 +76,8 @@ class BlockingPort(PortBase):
         self._check(None)
         return self._ask(calls.txn(request, self._namespace), deadline)
 
-    async def _delete(self, key: bytes, deadline: float) -> None:
-        self._answer(calls.delete(Delete(key), self._namespace), deadline)
+    async def _delete(self, keys: Sequence[bytes], deadline: float) -> None:
+        self._answer(calls.delete_each(keys, self._namespace), deadline)
 
     def _ask(self, call: Call[T], deadline: float | None) -> T:
         return call.read(self._answer(call, deadline))

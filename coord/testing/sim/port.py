@@ -7,7 +7,7 @@ here is only how one waits (the program is suspended) and how one asks (a messag
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -118,8 +118,9 @@ class SimPort(PortBase):
         result: TxnResult = await self._ask(ask, deadline, write=request.writes)
         return result
 
-    async def _delete(self, key: bytes, deadline: float) -> None:
-        await self._ask(partial(self._world.server.txn, Txn(then=(Delete(key),))), deadline, write=True)
+    async def _delete(self, keys: Sequence[bytes], deadline: float) -> None:
+        request = Txn(then=tuple(Delete(key) for key in keys))
+        await self._ask(partial(self._world.server.txn, request), deadline, write=True)
 
     async def _ask(self, request: Callable[[], Any], deadline: float | None, *, write: bool) -> Any:
         while True:

@@ -1,10 +1,11 @@
 """The stories, by the name of the recipe."""
 
-from tests.matrix.stories import lock, registry, rwlock, semaphore
+from tests.matrix.stories import lock, locks, registry, rwlock, semaphore
 from tests.matrix.story import Story
 
 STORIES: dict[str, Story] = {
     "lock": lock.STORY,
+    "locks": locks.STORY,
     "registry": registry.STORY,
     "rwlock": rwlock.STORY,
     "semaphore": semaphore.STORY,

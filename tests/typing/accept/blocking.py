@@ -20,6 +20,8 @@ with coord.connect("memory://", namespace="/app", timeout=2.0) as client:
     with client.rwlock("stock").read() as reading, client.rwlock("stock").write() as held:
         assert_type(reading.fence, int)
         assert_type(held.remaining(), float)
+    with client.locks("a", "b", timeout=1) as both:
+        assert_type(both.fences["a"], int)
     with client.semaphore("pool", 3) as held:
         assert_type(held.fence, int)
 

@@ -6,7 +6,7 @@ So programs run on it to their end, blocking and under asyncio alike, and a test
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from coord.client.keeper.duties import Commit, Duty, Grant, Renew, Revoke
@@ -179,9 +179,10 @@ class DirectPort(PortBase):
         self._begin(request, deadline)
         return self.place.server.txn(request)
 
-    async def _delete(self, key: bytes, deadline: float) -> None:
-        self._begin(Delete(key), deadline)
-        self.place.server.txn(Txn(then=(Delete(key),)))
+    async def _delete(self, keys: Sequence[bytes], deadline: float) -> None:
+        request = Txn(then=tuple(Delete(key) for key in keys))
+        self._begin(request, deadline)
+        self.place.server.txn(request)
 
     def _begin(self, request: Any, deadline: float | None) -> None:
         self.requests.append(request)

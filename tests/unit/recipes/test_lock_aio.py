@@ -368,7 +368,7 @@ def test_an_interrupted_release_is_finished_by_the_keeper() -> None:
         client = place.client()
         held = await AsyncLock(client, "stock").acquire()
 
-        async def delete(key: bytes, deadline: float) -> None:
+        async def delete(keys: object, deadline: float) -> None:
             await asyncio.sleep(3600)
 
         client._delete = delete  # type: ignore[method-assign]  # an answer that does not come

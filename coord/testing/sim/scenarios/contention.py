@@ -15,10 +15,11 @@ from typing import Any
 from coord.client.keeper.ledger import Place as TicketPlace
 from coord.errors import CoordError, LockLost, LockTimeout, NotOwner
 from coord.model import Event
+from coord.ops import Put
 from coord.recipes.ownership.fenced import OwnedTxn
 from coord.recipes.ownership.guard import GuardBase
 from coord.recipes.ownership.lane import Lane, exclusive
-from coord.recipes.ownership.turn import Terms
+from coord.recipes.ownership.turn import Call, Terms
 from coord.testing.sim.choices import Choices
 from coord.testing.sim.scenario import Scenario
 from coord.testing.sim.watch import SimWatcher
@@ -43,7 +44,7 @@ class Contention(Scenario):
         super().__init__(choices, faults=faults, budget=budget)
         self._lane = exclusive(NAME)
         self.guards: dict[bytes, GuardBase] = {}  # entered and not given back
-        self._written = 0  # newest fence among the writes
+        self._written: dict[bytes, int] = {}  # newest fence among the writes of each key
         self._woken: tuple[int, bytes] = (0, b"")
         self._woken_bodies: list[bytes] = []  # the places that were woken by it
         self.world.idle_checks.append(self._nobody_waits_in_vain)
@@ -56,8 +57,16 @@ class Contention(Scenario):
         """True if these may not own it together; each of them is provably valid."""
         return len(owners) > 1
 
-    def lane_of(self, guard: GuardBase) -> Lane:
-        """Where its place stands, and who goes first."""
+    def make_guard(self, port: Any, place: Any) -> GuardBase:
+        """What `take` gets to make of what was won."""
+        return SimGuard(port, "L", place, None)
+
+    def places_of(self, guard: GuardBase) -> dict[bytes, int]:
+        """Its keys, each with its fence."""
+        return {guard.key: guard.fence}
+
+    def lane_of(self, key: bytes) -> Lane:
+        """Where this place stands, and who goes first."""
         return self._lane
 
     def goes_first(self, guard: GuardBase, earlier: Sequence[bytes]) -> bool:
@@ -72,9 +81,9 @@ class Contention(Scenario):
         """True if one key that goes may wake the waiters with these places."""
         return len(places) < 2
 
-    def writes(self, guard: GuardBase) -> bool:
-        """True if its body writes, so that later owners must not be followed by it."""
-        return True
+    def marks(self, guard: GuardBase) -> dict[bytes, int]:
+        """What its body writes, which may only grow: below `DATA`."""
+        return {DATA: guard.fence}
 
     # --- what programs do
 
@@ -85,7 +94,7 @@ class Contention(Scenario):
             deadline = None if limit is None else port.now() + (limit or 5.0)
             terms = Terms(self.world.ttl, deadline, wait=limit != 0)
             try:
-                guard = await take(b"", terms, lambda place: SimGuard(port, "L", place, None))
+                guard = await take(b"", terms, lambda place: self.make_guard(port, place))
             except LockTimeout:
                 self.timeouts += 1
                 continue
@@ -103,12 +112,13 @@ class Contention(Scenario):
         port = client.port
         if hold:
             await port.sleep(until=port.now() + hold)
-        if not self.writes(guard):
+        marks = self.marks(guard)
+        if not marks:
             return
         try:
             # Without asking the clock first: the store alone must refuse it if ownership is over.
-            write = OwnedTxn(guard).put(DATA, b"%d" % guard.fence).op
-            answer = await port.txn(write, deadline=port.now() + 2.0)
+            write = OwnedTxn(guard).then(*(Put(key, b"%d" % fence) for key, fence in marks.items()))
+            answer = await port.txn(write.op, deadline=port.now() + 2.0)
         except CoordError:
             return
         if not answer.succeeded:
@@ -154,16 +164,18 @@ class Contention(Scenario):
         return not given_up and proven_until(guard) > self.world.clock.now() and guard.lease not in self.world.revoked
 
     def _is_its_turn(self, guard: GuardBase) -> None:
-        server, lane = self.world.server, self.lane_of(guard)
-        if server.create_revision(guard.key) != guard.fence:
-            raise Violation(f"{guard!r} entered without its key in the store")
-        earlier = [
-            key
-            for key in server.keys(lane.rivals)
-            if lane.is_rival(key) and server.create_revision(key) < guard.fence and not self._is_leaving(key)
-        ]
-        if self.goes_first(guard, earlier):
-            raise Violation(f"{guard!r} entered before {earlier!r}")
+        server = self.world.server
+        for place, fence in self.places_of(guard).items():
+            lane = self.lane_of(place)
+            if server.create_revision(place) != fence:
+                raise Violation(f"{guard!r} entered without its key in the store")
+            earlier = [
+                key
+                for key in server.keys(lane.rivals)
+                if lane.is_rival(key) and server.create_revision(key) < fence and not self._is_leaving(key)
+            ]
+            if self.goes_first(guard, earlier):
+                raise Violation(f"{guard!r} entered before {earlier!r}")
 
     def _is_leaving(self, key: bytes) -> bool:
         """A key that a late claim made again: nobody stands there, and its ledger is about to delete it."""
@@ -175,11 +187,11 @@ class Contention(Scenario):
 
     def _writes_grow(self, _revision: int, events: list[Event]) -> None:
         for event in events:
-            if event.item.key == DATA:
-                fence = int(event.item.value)
-                if fence < self._written:
-                    raise Violation(f"owner {fence} wrote after owner {self._written} had")
-                self._written = fence
+            if event.item.key.startswith(DATA):
+                fence, before = int(event.item.value), self._written.get(event.item.key, 0)
+                if fence < before:
+                    raise Violation(f"owner {fence} wrote after owner {before} had")
+                self._written[event.item.key] = fence
 
     def _the_right_ones_are_woken(self, client: SimClient, watcher: SimWatcher) -> None:
         """Of those who still stand in the queue, only those are woken together who can do something about it."""
@@ -206,13 +218,18 @@ class Contention(Scenario):
                     raise Violation(f"client {client.index} waits for {key!r}, which is gone")
             if sum(not program.over for program in client.programs) == 1 and client.port.hub.watchers:
                 for ticket in client.keeper.tickets:
-                    if ticket.place is TicketPlace.CALL and not server.create_revision(ticket.key):
+                    if stands_in_line(ticket) and not server.create_revision(ticket.key):
                         raise Violation(f"client {client.index} waits although its own {ticket.key!r} is gone")
 
     @property
     def left_behind(self) -> list[bytes]:
         """Keys in the queue; there must be none once a run has settled."""
         return self.world.server.keys(NAME + b"/")
+
+
+def stands_in_line(ticket: Any) -> bool:
+    """True if a running call waits for its turn with this ticket."""
+    return ticket.owner is not None and isinstance(ticket.owner(), Call)
 
 
 def proven_until(guard: GuardBase) -> float:

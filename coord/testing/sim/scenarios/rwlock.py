@@ -56,9 +56,9 @@ class RWLockScenario(Contention):
         shape, line = self.shape, Line(client.port, NAME, WRITES if writes else READS)
         return await self.take_turns(client, line.take, cycles=shape.cycles, hold=shape.hold, limit=shape.limit)
 
-    def lane_of(self, guard: GuardBase) -> Lane:
+    def lane_of(self, key: bytes) -> Lane:
         """A reader's or a writer's."""
-        return WRITES if is_writer(guard.key) else READS
+        return WRITES if is_writer(key) else READS
 
     def too_many(self, owners: Sequence[GuardBase]) -> bool:
         """A writer is alone."""
@@ -76,9 +76,9 @@ class RWLockScenario(Contention):
         """A writer that goes wakes the readers behind it, or the next writer."""
         return len(places) < 2 or not any(is_writer(key) for key in places)
 
-    def writes(self, guard: GuardBase) -> bool:
+    def marks(self, guard: GuardBase) -> dict[bytes, int]:
         """Readers do not write."""
-        return is_writer(guard.key)
+        return super().marks(guard) if is_writer(guard.key) else {}
 
 
 def is_writer(key: bytes) -> bool:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coord.client.keeper.ledger import Place as TicketPlace
 from coord.errors import CallTimeout, UsageError
 from coord.ops import Get
 from coord.recipes.common.layout import permit_count_of, permits_of
@@ -19,7 +18,7 @@ from coord.recipes.locks.permits import PermitLine, resize
 from coord.recipes.ownership.guard import GuardBase
 from coord.recipes.ownership.lane import Lane, permitted
 from coord.testing.sim.choices import Choices, RandomChoices
-from coord.testing.sim.scenarios.contention import NAME, Contention
+from coord.testing.sim.scenarios.contention import NAME, Contention, stands_in_line
 from coord.testing.sim.world import Faults, SimClient, Violation
 
 LANE = permitted(NAME)
@@ -87,7 +86,7 @@ class SemaphoreScenario(Contention):
         found = self.world.server.range(Get(COUNT)).first
         return self.shape.permits if found is None else int(found.value)
 
-    def lane_of(self, guard: GuardBase) -> Lane:
+    def lane_of(self, key: bytes) -> Lane:
         """The semaphore's."""
         return LANE
 
@@ -103,9 +102,9 @@ class SemaphoreScenario(Contention):
         """Those who may be in together enter in any order."""
         return False
 
-    def writes(self, guard: GuardBase) -> bool:
-        """Holders write beside each other."""
-        return False
+    def marks(self, guard: GuardBase) -> dict[bytes, int]:
+        """Holders write beside each other, in no order."""
+        return {}
 
     def may_wake_together(self, places: Sequence[bytes]) -> bool:
         """Of those who still have to wait for it, one."""
@@ -123,7 +122,7 @@ class SemaphoreScenario(Contention):
                 continue
             watched = {watcher.spec.key for watcher in client.port.hub.watchers.values()}
             for ticket in client.keeper.tickets:
-                waits = ticket.place is TicketPlace.CALL and ticket.key in watched
+                waits = stands_in_line(ticket) and ticket.key in watched
                 if waits and server.create_revision(ticket.key) and self._ahead(ticket.key) < self._stored:
                     raise Violation(f"{ticket.key!r} waits although a permit is free")
 
