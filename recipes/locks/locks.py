@@ -100,7 +100,11 @@ class AsyncLocks(_LocksBase, AsyncTaking[AsyncAllHeld]):
 
 
 def in_order(names: Sequence[str | bytes]) -> list[bytes]:
-    """Each name once, in the order in which everybody takes them."""
+    """Each name once, in the order in which everybody takes them.
+
+    Raises:
+        UsageError: there is none, one is empty, or there are too many.
+    """
     found = sorted({to_bytes(name) for name in names})
     if not found or not found[0]:
         raise UsageError("the name of a lock is empty" if found else "give at least one name")
