@@ -11,7 +11,8 @@ import pytest
 
 from coord.wire import methods, rpc_pb2
 from tests.conformance.errors import LEASE_NOT_FOUND
-from tests.conformance.wire import end_of, refused, until
+from tests.conformance.wire import end_of, refused
+from tests.waiting import until
 
 
 @pytest.mark.surprise(25)

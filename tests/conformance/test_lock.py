@@ -13,8 +13,8 @@ import coord
 from coord.errors import LockLost, LockTimeout
 from coord.model import LeaseState
 from coord.recipes.locks.lock import Lock
-from tests.conformance.waiting import PATIENCE, in_thread, waits_until
 from tests.servers import ServerProcess
+from tests.waiting import PATIENCE, in_thread, until
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_two_clients_exclude_each_other(client: coord.Client, other: coord.Clien
 def test_a_waiter_is_woken_by_the_release(client: coord.Client, other: coord.Client) -> None:
     held = client.lock("stock").acquire()
     waiting = in_thread(lambda: other.lock("stock", timeout=PATIENCE).acquire())
-    waits_until(lambda: len(client.lock("stock").contenders()) == 2, "the waiter stands in the queue")
+    until(lambda: len(client.lock("stock").contenders()) == 2, "the waiter stands in the queue")
     held.release()
     after = waiting()
     assert after.fence > held.fence
@@ -94,7 +94,7 @@ def test_giving_up_leaves_neither_keys_nor_leases(client: coord.Client, other: c
     for _ in range(10):
         with pytest.raises(LockTimeout):
             lock.acquire()
-    waits_until(lambda: len(client.lock("stock").contenders()) == 1, "only the holder is left")
+    until(lambda: len(client.lock("stock").contenders()) == 1, "only the holder is left")
     assert len(other.port.keeper._sessions) <= 1
     held.release()
 
@@ -102,7 +102,7 @@ def test_giving_up_leaves_neither_keys_nor_leases(client: coord.Client, other: c
 def test_a_revoked_lease_is_noticed(client: coord.Client, other: coord.Client) -> None:
     held = client.lock("stock", ttl=3).acquire()
     other.lease.revoke(held.lease)
-    waits_until(held.lost.is_set, "the holder hears of it")
+    until(held.lost.is_set, "the holder hears of it")
     with pytest.raises(LockLost) as caught:
         held.check()
     assert caught.value.cause == "expired"
@@ -118,14 +118,14 @@ def test_etcdctl_waits_for_us(
     name = (prefix + b"stock").decode()
     with subprocess.Popen(etcdctl("lock", name, "echo", "mine"), stdout=subprocess.PIPE, text=True) as command:
         try:
-            waits_until(lambda: len(client.lock("stock").contenders()) == 2, "etcdctl stands in the queue")
+            until(lambda: len(client.lock("stock").contenders()) == 2, "etcdctl stands in the queue")
             assert command.poll() is None
             held.release()
             told, _ = command.communicate(timeout=PATIENCE)
             assert told == "mine\n"
         finally:
             command.kill()
-    waits_until(lambda: not client.lock("stock").contenders(), "etcdctl leaves")
+    until(lambda: not client.lock("stock").contenders(), "etcdctl leaves")
 
 
 def test_we_wait_for_etcdctl(
@@ -144,7 +144,7 @@ def test_we_wait_for_etcdctl(
             assert prefix + holder.key == shown.encode()
             assert lock.try_acquire() is None
             waiting = in_thread(lambda: lock.acquire(timeout=PATIENCE))
-            waits_until(lambda: len(lock.contenders()) == 2, "we stand in the queue")
+            until(lambda: len(lock.contenders()) == 2, "we stand in the queue")
             command.terminate()
             held = waiting()
             assert held.state is LeaseState.HELD
@@ -159,7 +159,7 @@ def test_a_restart_of_the_server_loses_no_place(fresh_server: Callable[..., Serv
     with coord.connect(server.endpoint) as client, coord.connect(server.endpoint) as other:
         held = client.lock("stock", ttl=20).acquire()
         waiting = in_thread(lambda: other.lock("stock", ttl=20, timeout=2 * PATIENCE).acquire())
-        waits_until(lambda: len(client.lock("stock").contenders()) == 2, "the other stands in the queue")
+        until(lambda: len(client.lock("stock").contenders()) == 2, "the other stands in the queue")
         places = [each.key for each in client.lock("stock").contenders()]
         server.restart()
         held.check()

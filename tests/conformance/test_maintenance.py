@@ -7,7 +7,8 @@ import pytest
 
 from coord.wire import methods, rpc_pb2
 from tests.conformance.errors import CORRUPT, KEY_NOT_PROVIDED, NO_SPACE
-from tests.conformance.wire import compare, op_delete, op_put, op_range, refused, until
+from tests.conformance.wire import compare, op_delete, op_put, op_range, refused
+from tests.waiting import until
 
 GET, ACTIVATE, DEACTIVATE = 0, 1, 2
 NOSPACE, CORRUPTION = 1, 2

@@ -18,8 +18,8 @@ import pytest
 import coord
 from coord.recipes.registry.instance import Instance
 from coord.recipes.registry.roster import ChangeKind
-from tests.conformance.waiting import PATIENCE, waits_until
 from tests.servers import ROOT, ServerProcess
+from tests.waiting import PATIENCE, until
 
 TTL = 2  # the shortest that etcd grants with its usual election time-out
 
@@ -43,7 +43,7 @@ class Listener:
             pass  # the client of the test is closed
 
     def hears(self, *wanted: tuple[ChangeKind, str]) -> None:
-        waits_until(lambda: len(self.told) >= len(wanted), f"{wanted}, heard {self.told}")
+        until(lambda: len(self.told) >= len(wanted), f"{wanted}, heard {self.told}")
         assert self.told == list(wanted)
 
 
@@ -77,7 +77,7 @@ def test_a_view_keeps_up(client: coord.Client, other: coord.Client) -> None:
                 if change.instance.address == "b:1":
                     break
             assert addresses(view.instances) == ["a:1", "b:1"]
-        waits_until(lambda: addresses(view.instances) == ["a:1"], "the one that closed is gone")
+        until(lambda: addresses(view.instances) == ["a:1"], "the one that closed is gone")
 
 
 def test_on_asyncio(server: ServerProcess, prefix: bytes) -> None:
@@ -145,7 +145,7 @@ def test_a_strangers_key_is_reported_once_and_ignored(
         assert addresses(view.instances) == ["a:1"]
         client.put("coord/services/orders/stranger", "hello again")
         with client.register("orders", "b:1"):
-            waits_until(lambda: len(view.instances) == 2, "the next one is seen")
+            until(lambda: len(view.instances) == 2, "the next one is seen")
     assert len([record for record in caplog.records if "stranger" in record.getMessage()]) == 1
 
 
@@ -155,7 +155,7 @@ def test_many_instances_in_one_service(client: coord.Client, other: coord.Client
         assert len(view.instances) == 60
         for each in made:
             each.close()
-        waits_until(lambda: not view.instances, "all are gone")
+        until(lambda: not view.instances, "all are gone")
 
 
 # --- what goes wrong
@@ -170,7 +170,7 @@ def test_a_lease_revoked_underneath_is_replaced(client: coord.Client, other: coo
         listener.hears((JOINED, "a:1"), (LEFT, "a:1"), (JOINED, "a:1"))
         (again,) = other.range("coord/services/", prefix=True).items
         assert again.lease != item.lease
-    waits_until(lambda: other.instances("orders") == (), "it is gone")
+    until(lambda: other.instances("orders") == (), "it is gone")
 
 
 def test_it_outlives_a_restart_of_the_server(fresh_server: Callable[..., ServerProcess]) -> None:
@@ -185,9 +185,9 @@ def test_it_outlives_a_restart_of_the_server(fresh_server: Callable[..., ServerP
         assert addresses(other.instances("orders", timeout=PATIENCE)) == ["a:1"]
         # The view and the keeper have found the server again as well.
         with client.register("orders", "b:1", timeout=PATIENCE):
-            waits_until(lambda: "b:1" in addresses(view.instances), "the view goes on")
+            until(lambda: "b:1" in addresses(view.instances), "the view goes on")
         granted = client.lease.list()
-        waits_until(
+        until(
             lambda: all(client.lease.time_to_live(lease).remaining >= 1 for lease in granted), "the leases are renewed"
         )
         assert addresses(other.instances("orders")) == ["a:1"]
@@ -211,8 +211,8 @@ def test_a_server_that_lost_its_data_is_told_again(fresh_server: Callable[..., S
             except coord.HistoryLost:
                 return False  # told once
 
-        waits_until(back, "it is registered again")
-        waits_until(lambda: addresses(view.instances) == ["a:1"], "the view shows the new truth")
+        until(back, "it is registered again")
+        until(lambda: addresses(view.instances) == ["a:1"], "the view shows the new truth")
 
 
 def test_a_follower_that_was_compacted_away_reads_again(fresh_server: Callable[..., ServerProcess]) -> None:
@@ -230,7 +230,7 @@ def test_a_follower_that_was_compacted_away_reads_again(fresh_server: Callable[.
             client.register("orders", "b:1")
             newest = client.put("elsewhere", "x").revision
             client.compact(newest)
-            waits_until(lambda: addresses(view.instances) == ["b:1"], "the view is the present")
+            until(lambda: addresses(view.instances) == ["b:1"], "the view is the present")
 
 
 def test_a_blocked_event_loop_keeps_its_registration(server: ServerProcess, prefix: bytes) -> None:
@@ -269,7 +269,7 @@ def test_a_cancelled_registration_leaves_nothing(server: ServerProcess, prefix: 
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-            await asyncio.to_thread(waits_until, lambda: other.instances("orders") == (), "nothing is left")
+            await asyncio.to_thread(until, lambda: other.instances("orders") == (), "nothing is left")
 
     asyncio.run(main())
 

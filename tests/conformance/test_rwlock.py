@@ -6,8 +6,8 @@ import asyncio
 
 import coord
 from coord.errors import LockTimeout
-from tests.conformance.waiting import PATIENCE, in_thread, waits_until
 from tests.servers import ServerProcess
+from tests.waiting import PATIENCE, in_thread, until
 
 
 def test_readers_share_and_writers_do_not(client: coord.Client, other: coord.Client) -> None:
@@ -34,9 +34,9 @@ def test_a_writer_goes_before_readers_that_came_later(client: coord.Client, othe
             order.append("reader")
 
     writer = in_thread(write)
-    waits_until(lambda: len(client.rwlock("stock").contenders()) == 2, "the writer stands in the queue")
+    until(lambda: len(client.rwlock("stock").contenders()) == 2, "the writer stands in the queue")
     readers = [in_thread(read) for _ in range(3)]
-    waits_until(lambda: len(client.rwlock("stock").contenders()) == 5, "the readers stand behind it")
+    until(lambda: len(client.rwlock("stock").contenders()) == 5, "the readers stand behind it")
     assert [each.holds for each in client.rwlock("stock").contenders()] == [True, False, False, False, False]
     first.release()
     for join in (writer, *readers):
@@ -75,5 +75,5 @@ def test_giving_up_leaves_no_key(client: coord.Client, other: coord.Client) -> N
             except LockTimeout:
                 continue
             raise AssertionError("a writer came in")
-        waits_until(lambda: len(client.rwlock("stock").contenders()) == 1, "only the reader is left")
+        until(lambda: len(client.rwlock("stock").contenders()) == 1, "only the reader is left")
         assert client.rwlock("stock").contenders()[0].key == held.key

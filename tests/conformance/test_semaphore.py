@@ -9,8 +9,8 @@ import pytest
 
 import coord
 from coord.errors import UsageError
-from tests.conformance.waiting import PATIENCE, in_thread, waits_until
 from tests.servers import ServerProcess
+from tests.waiting import PATIENCE, in_thread, until
 
 
 def test_no_more_at_once_than_there_are_permits(client: coord.Client, other: coord.Client) -> None:
@@ -48,7 +48,7 @@ def test_first_come_first_served(client: coord.Client, other: coord.Client) -> N
     joins = []
     for number in range(4):
         joins.append(in_thread(lambda number=number: wait(number)))  # type: ignore[misc]  # as above
-        waits_until(lambda number=number: len(pool.contenders()) == 3 + number, "it stands in the queue")  # type: ignore[misc]  # as above
+        until(lambda number=number: len(pool.contenders()) == 3 + number, "it stands in the queue")  # type: ignore[misc]  # as above
     held[0].release()  # the other one is kept, so that they come one after the other
     for join in joins:
         join()
@@ -63,7 +63,7 @@ def test_another_number_and_resize(client: coord.Client, other: coord.Client) ->
         other.semaphore("pool", 2).acquire()
     assert caught.value.stored == 1
     waiting = in_thread(lambda: other.semaphore("pool", 1, timeout=PATIENCE).acquire())
-    waits_until(lambda: len(client.semaphore("pool", 1).contenders()) == 2, "the other stands in the queue")
+    until(lambda: len(client.semaphore("pool", 1).contenders()) == 2, "the other stands in the queue")
     client.semaphore("pool", 1).resize(2)
     waiting().release()
     held.release()
@@ -73,7 +73,7 @@ def test_a_revoked_holder_frees_its_permit(client: coord.Client, other: coord.Cl
     held = client.semaphore("pool", 1, ttl=3).acquire()
     other.lease.revoke(held.lease)
     other.semaphore("pool", 1).acquire(timeout=5).release()
-    waits_until(held.lost.is_set, "the holder hears of it")
+    until(held.lost.is_set, "the holder hears of it")
 
 
 def test_tasks_share_the_permits(server: ServerProcess, prefix: bytes) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from coord.wire.rpc_pb2 import WatchResponse
-from tests.conformance.wire import end_of, op_delete, op_put, until
+from tests.conformance.wire import end_of, op_delete, op_put
+from tests.waiting import until
 
 COMPACTED = "etcdserver: mvcc: required revision has been compacted"
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,18 +47,6 @@ def keys(kvs: Iterable[KeyValue]) -> list[bytes]:
 def end_of(prefix: bytes) -> bytes:
     """Range end of a prefix that does not end in 0xff."""
     return prefix[:-1] + bytes([prefix[-1] + 1])
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
-    """Poll until the condition is true and return its value; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {seconds} s in vain for: {what}")
-        threading.Event().wait(0.02)
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final, Protocol
 
 import coord
-from tests.process.actors import Actor, eventually
+from tests.process.actors import Actor
 from tests.servers import ServerProcess
+from tests.waiting import until
 
 FACES: Final = ("blocking", "asyncio")
 SITUATIONS: Final = ("normal", "holder killed", "server restarted", "cancelled")
@@ -78,7 +79,7 @@ class Cast:
 
     def until_keys(self, count: int, *below: str) -> None:
         """Wait until that many keys are there."""
-        eventually(lambda: len(self.keys(*below)) == count)
+        until(lambda: len(self.keys(*below)) == count, f"{count} keys below {below}")
 
 
 @contextmanager

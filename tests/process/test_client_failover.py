@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,18 +17,11 @@ from coord.wire import auth_pb2, methods, rpc_pb2
 from tests.benches import KINDS, Bench, make_bench, no_threads_left
 from tests.conftest import make_server
 from tests.servers import ServerProcess, running_cluster
+from tests.waiting import until
 
 pytestmark = pytest.mark.process
 
 SECONDS = 20.0
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for: {what}"
-        time.sleep(0.02)
-    return found
 
 
 # --- another member

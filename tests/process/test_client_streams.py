@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
@@ -26,6 +25,7 @@ from coord.program import run_blocking
 from tests.benches import no_threads_left
 from tests.conftest import make_server
 from tests.servers import ROOT, ServerProcess
+from tests.waiting import until
 
 pytestmark = pytest.mark.process
 
@@ -48,14 +48,6 @@ def client(etcd: ServerProcess, prefix: bytes) -> Iterator[BlockingClient]:
 def other(etcd: ServerProcess, prefix: bytes) -> Iterator[BlockingClient]:
     with BlockingClient(etcd.endpoint, namespace=prefix) as made:
         yield made
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for: {what}"
-        time.sleep(0.02)
-    return found
 
 
 def leases(client: BlockingClient) -> set[int]:

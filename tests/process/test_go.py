@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 import coord
-from tests.process.actors import Actor, eventually, python
+from tests.process.actors import Actor, python
 from tests.servers import ServerProcess
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -87,7 +88,7 @@ def _contenders(client: coord.Client, name: str) -> int:
 def test_go_waits_for_our_lock(client: coord.Client, peer: Peer, name: str) -> None:
     with client.lock(name) as held:
         waiting = peer("mutex", name)
-        eventually(lambda: _contenders(client, name) == 2)
+        until(lambda: _contenders(client, name) == 2, "two stand in line")
         assert waiting.said("have") is None
         held.check()
     waiting.wait_for("have")

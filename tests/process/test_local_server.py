@@ -16,7 +16,8 @@ import pytest
 import coord
 from coord.errors import CallTimeout, LocalServerError, NotConfigured
 from coord.local import LocalServer
-from tests.process.actors import Actor, alive, eventually, python
+from tests.process.actors import Actor, alive, python
+from tests.waiting import until
 
 pytestmark = pytest.mark.process
 
@@ -103,7 +104,7 @@ def test_an_idle_server_goes_and_a_lease_keeps_it(local: LocalServer, monkeypatc
         pid = pid_of(local)
     time.sleep(1.5)
     assert alive(pid), "it went although a lease was alive"
-    eventually(lambda: not alive(pid))
+    until(lambda: not alive(pid), "the server is gone")
     assert not local.socket_path.exists()
 
 
@@ -112,9 +113,10 @@ def test_a_killed_server_is_started_again_under_a_live_lock(local: LocalServer) 
         holder.wait_for("fence")
         first = pid_of(local)
         os.kill(first, signal.SIGKILL)
-        eventually(lambda: local.status().running and pid_of(local) != first)
+        until(lambda: local.status().running and pid_of(local) != first, "another server runs")
         heard = len(holder.lines)
-        eventually(lambda: len(holder.lines) > heard + 120)  # six seconds: longer than the TTL without a renewal
+        # Six seconds: longer than the TTL without a renewal.
+        until(lambda: len(holder.lines) > heard + 120, "the holder goes on")
         assert holder.running, holder.text
         with python(HOLD) as waiter:
             time.sleep(1.0)
@@ -138,7 +140,7 @@ def test_calls_in_a_hurry_let_it_come_up(local: LocalServer) -> None:
             return False
         return True
 
-    eventually(put)
+    until(put, "the local server answers")
     assert hurried, "a server starts in less than the time of a call"
     assert servers_of(local) == [pid_of(local)]
 

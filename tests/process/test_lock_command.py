@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import coord as coord_client
-from tests.process.actors import Actor, alive, coord, eventually
+from tests.process.actors import Actor, alive, coord
 from tests.servers import ServerProcess
+from tests.waiting import until
 
 pytestmark = pytest.mark.process
 
@@ -58,7 +59,7 @@ def test_a_killed_holder_takes_its_command_along_and_the_other_follows(server: S
             assert waiter.said("in b") is None
             killed = time.monotonic()
             holder.kill()
-            eventually(lambda: not alive(command), 5)
+            until(lambda: not alive(command), "the command dies too", 5)
             # The TTL, half a second in which the server looks, and what a loaded machine needs.
             assert waiter.wait_for("in b") - killed < 3 + 0.5 + 3
             assert waiter.end() == 0
@@ -111,16 +112,19 @@ def test_not_won_in_time_is_code_75_and_a_missing_command_127(server: ServerProc
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_giving_up_leaves_nothing_behind(number: int, server: ServerProcess, prefix: bytes) -> None:
     name = prefix.decode() + f"given-up-{number}"
-    with under_lock(server, name, "a", 2.0) as holder:
+    with under_lock(server, name, "a", 60) as holder:
         holder.wait_for("in a")
         with under_lock(server, name, "b", 0) as waiter:
-            eventually(lambda: in_line(server, name) == 2)
+            until(lambda: in_line(server, name) == 2, "two stand in line")
             waiter.signal(number)
             assert waiter.end(10) in (130, 143)
         # If it had left its key, this one would wait for the dead one's lease.
         with under_lock(server, name, "c", 0) as third:
-            holder.wait_for("out a")
-            assert third.wait_for("in c") - holder.wait_for("out a") < 5
+            until(lambda: in_line(server, name) >= 2, "it stands in line")
+            holder.signal(signal.SIGTERM)
+            holder.end(10)
+            ended = time.monotonic()
+            assert third.wait_for("in c") - ended < 5
 
 
 def test_a_signal_goes_to_the_command_and_frees_the_lock(server: ServerProcess, prefix: bytes) -> None:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,11 @@ import pytest
 
 from coord.wire import methods, rpc_pb2
 from tests.servers import ROOT, Port, ServerFailed, ServerProcess
+from tests.waiting import until
 
 pytestmark = pytest.mark.process
 
 SECONDS = 30.0
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for: {what}"
-        time.sleep(0.02)
-    return found
 
 
 def run(*flags: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 PATIENCE = 20.0
 
 
-def waits_until(condition: Callable[[], object], what: str) -> None:
-    deadline = threading.Event()
-    timer = threading.Timer(PATIENCE, deadline.set)
-    timer.start()
-    try:
-        while not condition():
-            assert not deadline.wait(0.02), f"{what}: not in {PATIENCE} s"
-    finally:
-        timer.cancel()
+def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+    """Wait until the condition holds, and return its value."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain for: {what}"
+        threading.Event().wait(0.02)
+    return found
 
 
 def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
