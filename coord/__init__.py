@@ -30,10 +30,12 @@ from coord.errors import (
     CoordError,
     ForkedError,
     HistoryLost,
+    LeadershipLost,
     LeaseLost,
     LocalServerNotice,
     LockLost,
     LockTimeout,
+    NoCandidate,
     NotConfigured,
     NotOwner,
     OutcomeUnknown,
@@ -43,7 +45,7 @@ from coord.errors import (
     UsageError,
 )
 from coord.model import DEFAULT, Event, EventKind, KeyValue, LeaseState, WatchBatch
-from coord.sync import Client, connect, default_client, discover, lock, locks, register, rwlock, semaphore
+from coord.sync import Client, connect, default_client, discover, election, lock, locks, register, rwlock, semaphore
 
 if TYPE_CHECKING:
     from coord import aio
@@ -61,11 +63,13 @@ __all__ = [
     "ForkedError",
     "HistoryLost",
     "KeyValue",
+    "LeadershipLost",
     "LeaseLost",
     "LeaseState",
     "LocalServerNotice",
     "LockLost",
     "LockTimeout",
+    "NoCandidate",
     "NotConfigured",
     "NotOwner",
     "OutcomeUnknown",
@@ -79,6 +83,7 @@ __all__ = [
     "connect",
     "default_client",
     "discover",
+    "election",
     "lock",
     "locks",
     "ops",

@@ -151,6 +151,13 @@ class Port(Protocol):
         """Seconds on the ownership clock (`coord.clock.now`, or virtual)."""
         ...
 
+    def on_close(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` when the client is closed, or the background program whose port it is is stopped.
+
+        At once if it was. Returns a function that takes the callback back. The callback must not block.
+        """
+        ...
+
     async def range(self, request: Get, *, deadline: float | None) -> RangeResult:
         """Read; retried until the deadline.
 

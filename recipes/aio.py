@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 from coord.model import DEFAULT
 from coord.recipes.common.durations import Seconds, Timeout
+from coord.recipes.elections.methods import AsyncElectionMethods
 from coord.recipes.locks.methods import AsyncLockMethods
 from coord.recipes.registry.instance import Instance, new_instance
 from coord.recipes.registry.registration import AsyncRegistration
 from coord.recipes.registry.view import AsyncView, present
 
 
-class AsyncRecipes(AsyncLockMethods):
+class AsyncRecipes(AsyncElectionMethods, AsyncLockMethods):
     """What `coord.aio.Client` has beside etcd's own calls."""
 
     def register(

@@ -23,8 +23,27 @@ class HasPort(Protocol):
 class Background(Protocol):
     """What `coord.client.ports.background` gives for a program it runs."""
 
-    def stop(self) -> Any:
-        """Have it end; to be awaited on asyncio."""
+    @property
+    def running(self) -> bool:
+        """True until it has ended."""
+        ...
+
+    @property
+    def error(self) -> BaseException | None:
+        """What it failed with; None while it runs, and if it ended by itself or was stopped."""
+        ...
+
+    def stop(self, *, timeout: float | None = ...) -> Any:
+        """Have it end, True if it did within `timeout` seconds; to be awaited on asyncio."""
+        ...
+
+    def wait(self, *, timeout: float | None = ...) -> Any:
+        """Wait for its end, and raise what it failed with; to be awaited on asyncio.
+
+        Raises:
+            CallTimeout: it goes on.
+            BaseException: what it failed with.
+        """
         ...
 
 

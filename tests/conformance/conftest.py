@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,6 +39,15 @@ def client(server: ServerProcess, prefix: bytes) -> Iterator[coord.Client]:
 def other(server: ServerProcess, prefix: bytes) -> Iterator[coord.Client]:
     with coord.connect(server.endpoint, namespace=prefix) as made:
         yield made
+
+
+@pytest.fixture
+def etcdctl(server: ServerProcess) -> Callable[..., list[str]]:
+    """The command line of etcd's own client."""
+    path = shutil.which("etcdctl")
+    if path is None:
+        pytest.skip("etcdctl is missing: apt-get install etcd-client")
+    return lambda *words: [path, f"--endpoints={server.endpoint}", *words]
 
 
 @pytest.fixture(scope="session")

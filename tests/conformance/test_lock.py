@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 from collections.abc import Callable
 
@@ -15,15 +14,6 @@ from coord.model import LeaseState
 from coord.recipes.locks.lock import Lock
 from tests.servers import ServerProcess
 from tests.waiting import PATIENCE, in_thread, until
-
-
-@pytest.fixture
-def etcdctl(server: ServerProcess) -> Callable[..., list[str]]:
-    """The command line of etcd's own client."""
-    path = shutil.which("etcdctl")
-    if path is None:
-        pytest.skip("etcdctl is missing: apt-get install etcd-client")
-    return lambda *words: [path, f"--endpoints={server.endpoint}", *words]
 
 
 def test_two_clients_exclude_each_other(client: coord.Client, other: coord.Client) -> None:

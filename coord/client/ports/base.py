@@ -15,7 +15,7 @@ from coord.client.keeper.declaring import Declaration, Stage
 from coord.client.keeper.keeping import Keeper, Outcome
 from coord.client.keeper.ledger import Ticket
 from coord.client.keeper.session import Session
-from coord.client.ports.mailbox import Listen, Post
+from coord.client.ports.mailbox import Bell, Listen, Post
 from coord.client.watch.actions import WatchSpec, weight
 from coord.client.watch.inbox import Inbox
 from coord.errors import (
@@ -75,6 +75,7 @@ class PortBase:
 
     _hub: Hub
     _keeping: Keeping
+    _closing: Bell
 
     # --- brought by subclasses
 
@@ -120,6 +121,10 @@ class PortBase:
     def now(self) -> float:
         """Seconds on the ownership clock."""
         return clock.now()
+
+    def on_close(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """See `coord.port.Port.on_close`."""
+        return self._closing.listen(callback)
 
     async def txn(self, request: Txn, *, deadline: float | None) -> TxnResult:
         """See `coord.port.Port.txn`."""

@@ -62,6 +62,19 @@ class BlockingPort(PortBase):
         twin._whole = self
         return twin
 
+    def on_close(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """See `coord.port.Port.on_close`."""
+        forget = super().on_close(callback)
+        if self._stop is None:
+            return forget
+        forget_stop = self._stop.listen(callback)
+
+        def both() -> None:
+            forget()
+            forget_stop()
+
+        return both
+
     @property
     def closed(self) -> bool:
         """True once the client is being closed."""

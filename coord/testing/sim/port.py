@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from coord.client.ports.base import PortBase
-from coord.client.ports.mailbox import Listen
+from coord.client.ports.mailbox import Bell, Listen
 from coord.errors import CallTimeout, ClosedError, CoordError, Unavailable
 from coord.model import RangeResult, TxnResult
 from coord.ops import Delete, Get, Txn
@@ -60,11 +60,16 @@ class SimPort(PortBase):
         self._client = client
         self._hub = SimHub(world.server, partial(world.woken, client))
         self._keeping = client
+        self._closing = Bell()
 
     @property
     def closed(self) -> bool:
         """True once the client is being closed, or its process is gone."""
         return self._client.closing or self._client.crashed
+
+    def ring(self) -> None:
+        """The client is being closed."""
+        self._closing.ring()
 
     @property
     def hub(self) -> SimHub:

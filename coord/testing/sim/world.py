@@ -178,6 +178,7 @@ class SimClient:
     def close(self, seconds: float = 1.0) -> None:
         """Begin to close it as a program would; it is closed when its keeper is."""
         self.closing = True
+        self.port.ring()
         self.keeper.close(self._world.clock.now() + seconds)
         self.woken = True
         for program in self.programs:

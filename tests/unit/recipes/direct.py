@@ -13,7 +13,7 @@ from coord.client.keeper.duties import Commit, Duty, Grant, Renew, Revoke
 from coord.client.keeper.keeping import Keeper
 from coord.client.keeper.session import Session as KeptSession
 from coord.client.ports.base import PortBase
-from coord.client.ports.mailbox import Listen
+from coord.client.ports.mailbox import Bell, Listen
 from coord.errors import CallTimeout, ClosedError, CoordError
 from coord.model import RangeResult, TxnResult
 from coord.ops import Delete, Get, Txn
@@ -75,6 +75,7 @@ class DirectPort(PortBase):
         self._hub = DirectHub(place.server)
         self._keeper = Keeper(wake=_nobody, clock=place.clock.now, lease_ids=itertools.count(number << 16).__next__)
         self._keeping = self
+        self._closing = Bell()
 
     @property
     def port(self) -> DirectPort:

@@ -33,7 +33,7 @@ class Client(DirectPort):
 
     timeout: float | None = 5.0
 
-    def background(self, program: Any, *, name: str) -> Handle:
+    def background(self, program: Any, *, name: str) -> Any:
         return Handle(program(self))
 
 

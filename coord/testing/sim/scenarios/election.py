@@ -8,6 +8,7 @@
    stood in front of the target stands again; no key of Go's is touched.
 5. A hand-over wakes one candidate, and who is asked to step behind.
 6. Every candidate that does not give up leads in the end, and no key is left.
+7. Reports of a role follow each other as they must; who turns leader leads, and who does not lead any more says so.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import random
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from coord.client.keeper.ledger import Ticket
@@ -23,6 +25,7 @@ from coord.errors import CallTimeout, CoordError, LeadershipLost, LockTimeout, N
 from coord.model import Event, EventKind
 from coord.ops import Put, Txn, missing
 from coord.recipes.common.layout import is_contender
+from coord.recipes.elections.candidacy import Candidacy, Report
 from coord.recipes.elections.candidate import Leader
 from coord.recipes.elections.leadership import LeadershipBase
 from coord.recipes.elections.observing import Observer
@@ -36,6 +39,7 @@ from coord.testing.sim.world import Faults, Program, SimClient, Violation
 
 SAID = b"said "
 PATIENCE = 15.0  # seconds a transfer may take
+REPORTS = 6
 VISIT = 6.0  # seconds for which a candidate of Go's stands
 State = tuple[bytes, int, bytes, int] | None  # the leader's key, term, value, and the revision of the value
 
@@ -49,12 +53,14 @@ class Shape(lock.Shape):
         proclaims: each leader says something else, at first and when its term is over.
         transfers: each leader passes leadership on to the last in the queue instead of resigning.
         visitors: clients with a candidate of Go's, that stands for a while and goes.
+        reporters: clients with one that stands again and again, and reports its role so many times.
     """
 
     observers: int = 1
     proclaims: bool = False
     transfers: bool = False
     visitors: int = 0
+    reporters: int = 0
 
 
 class SimLeadership(LeadershipBase):
@@ -78,6 +84,9 @@ class ElectionScenario(LockScenario):
         for _ in range(shape.visitors):
             client = self.world.add_client()
             client.start(self._visit(client))
+        for _ in range(shape.reporters):
+            client = self.world.add_client()
+            client.start(self._report(client))
         self._ending = set(self.world.programs)
         for _ in range(shape.observers):
             client = self.world.add_client()
@@ -167,6 +176,29 @@ class ElectionScenario(LockScenario):
         finally:
             await port.withdraw(ticket)
 
+    async def _report(self, client: SimClient) -> None:
+        port, world = client.port, self.world
+        own = partial(SimLeadership, port, "L")
+        candidacy = Candidacy(port, NAME, b"reporter", world.ttl, world.ttl / 2, own)
+        reports: list[Report] = []
+        guard: SimLeadership | None = None
+        try:
+            for _ in range(REPORTS):
+                told = await candidacy.next()
+                self._follows(told.report, reports)
+                reports.append(told.report)
+                if told.report in (Report.FIRST_LEADER, Report.TURNED_LEADER) and told.leader is not None:
+                    guard = told.leader
+                    self.enter(guard)
+                elif guard is not None and told.leader is None:
+                    self.guards.pop(guard.key, None)
+                    if self.proves(guard):
+                        raise Violation(f"{guard!r} leads, and reports that it does not")
+        finally:
+            if guard is not None:
+                self.guards.pop(guard.key, None)
+            await candidacy.leave()
+
     async def _observe(self, client: SimClient) -> None:
         observer = Observer(client.port, NAME)
         self._watching.append((client, observer))
@@ -224,6 +256,12 @@ class ElectionScenario(LockScenario):
                 continue
             if _state(observer.ballot.leader) != self._past[-1][1]:
                 raise Violation(f"an observer waits with {observer.ballot.leader}, there is {self._past[-1]}")
+
+    def _follows(self, report: Report, before: list[Report]) -> None:
+        first = report in (Report.FIRST_LEADER, Report.FIRST_FOLLOWER)
+        turned = report in (Report.TURNED_LEADER, Report.TURNED_FOLLOWER)
+        if first == bool(before) or (before and turned != (report.leads != before[-1].leads)):
+            raise Violation(f"{report} after {before}")
 
     def _has_passed(self, guard: SimLeadership, target: bytes) -> None:
         last = max(at for at, (_, state) in enumerate(self._past) if state is not None and state[0] == guard.key)
@@ -285,6 +323,7 @@ def build(seed: int, **changes: Any) -> ElectionScenario:
         proclaims=chance.choice((True, False)),
         transfers=chance.choice((True, True, False)),
         visitors=chance.choice((0, 0, 1)),
+        reporters=chance.choice((0, 0, 1)),
     )
     faults = Faults(revoke=chance.choice((0, 0, 2)))
     return ElectionScenario(RandomChoices(seed), shape, faults=faults, budget=chance.randrange(6), **changes)
