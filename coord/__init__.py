@@ -27,6 +27,8 @@ from coord.errors import (
     CallTimeout,
     ClosedError,
     Compacted,
+    ConfigConflict,
+    ConfigInvalid,
     CoordError,
     ForkedError,
     HistoryLost,
@@ -45,7 +47,19 @@ from coord.errors import (
     UsageError,
 )
 from coord.model import DEFAULT, Event, EventKind, KeyValue, LeaseState, WatchBatch
-from coord.sync import Client, connect, default_client, discover, election, lock, locks, register, rwlock, semaphore
+from coord.sync import (
+    Client,
+    config,
+    connect,
+    default_client,
+    discover,
+    election,
+    lock,
+    locks,
+    register,
+    rwlock,
+    semaphore,
+)
 
 if TYPE_CHECKING:
     from coord import aio
@@ -57,6 +71,8 @@ __all__ = [
     "Client",
     "ClosedError",
     "Compacted",
+    "ConfigConflict",
+    "ConfigInvalid",
     "CoordError",
     "Event",
     "EventKind",
@@ -80,6 +96,7 @@ __all__ = [
     "UsageError",
     "WatchBatch",
     "aio",
+    "config",
     "connect",
     "default_client",
     "discover",

@@ -24,6 +24,9 @@
     ├── LockTimeout (TimeoutError)       the lock was not won in time
     ├── NotOwner                         released or used by somebody who does not hold it
     ├── NoCandidate                      nobody of that name stands for election
+    ├── ConfigInvalid (ValueError)       a configuration does not fit its model
+    ├── ConfigConflict                   a configuration was changed by somebody else meanwhile
+    ├── RevisionNotFound (LookupError)   a configuration's history does not have this revision
     ├── WatchLost                        a watch cannot go on (its error is the cause)
     └── ServerBug                        the server broke the protocol
 
@@ -193,6 +196,34 @@ class NotOwner(CoordError):
 
 class NoCandidate(CoordError):
     """Nobody of that name stands for election, so leadership cannot be handed over; the leader stays."""
+
+
+class ConfigInvalid(CoordError, ValueError):
+    """A configuration does not fit its model; nothing was shown or written.
+
+    Attributes:
+        revision: revision of the store at which it was seen, 0 if it is not stored.
+    """
+
+
+class ConfigConflict(CoordError):
+    """A configuration was changed by somebody else since what this change was based on; nothing was written.
+
+    Attributes:
+        fields: what was changed.
+        revision: revision of the store at which that was seen.
+    """
+
+    retryable = True
+
+
+class RevisionNotFound(CoordError, LookupError):
+    """The history of a configuration does not have this revision.
+
+    Attributes:
+        revision: what was asked for.
+        known: the revisions it has, oldest first.
+    """
 
 
 class WatchLost(CoordError):

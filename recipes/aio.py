@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from coord.model import DEFAULT
 from coord.recipes.common.durations import Seconds, Timeout
+from coord.recipes.config.methods import AsyncConfigMethods
 from coord.recipes.elections.methods import AsyncElectionMethods
 from coord.recipes.locks.methods import AsyncLockMethods
 from coord.recipes.registry.instance import Instance, new_instance
@@ -13,7 +14,7 @@ from coord.recipes.registry.registration import AsyncRegistration
 from coord.recipes.registry.view import AsyncView, present
 
 
-class AsyncRecipes(AsyncElectionMethods, AsyncLockMethods):
+class AsyncRecipes(AsyncConfigMethods, AsyncElectionMethods, AsyncLockMethods):
     """What `coord.aio.Client` has beside etcd's own calls."""
 
     def register(

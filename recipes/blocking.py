@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from coord.model import DEFAULT
 from coord.program import run_blocking
 from coord.recipes.common.durations import Seconds, Timeout
+from coord.recipes.config.methods import ConfigMethods
 from coord.recipes.elections.methods import ElectionMethods
 from coord.recipes.locks.methods import LockMethods
 from coord.recipes.registry.instance import Instance, new_instance
@@ -14,7 +15,7 @@ from coord.recipes.registry.registration import Registration
 from coord.recipes.registry.view import View, present
 
 
-class BlockingRecipes(ElectionMethods, LockMethods):
+class BlockingRecipes(ConfigMethods, ElectionMethods, LockMethods):
     """What `coord.Client` has beside etcd's own calls."""
 
     def register(

@@ -81,6 +81,20 @@ LAYOUT: Final = (
         True,
         "",
     ),
+    Row(
+        "config",
+        "<prefix>/<field>",
+        "the field as text, or as JSON if its type is no text",
+        False,
+        "whoever puts keys, etcdctl",
+    ),
+    Row(
+        "config, history",
+        "coord/config/<prefix>/<entry>",
+        "entry as JSON: id, time, author, changed, state, found",
+        False,
+        "",
+    ),
 )
 
 _OTHER_RECIPES: Final = re.compile(rb"(?:rw/[rw]|sem)/")

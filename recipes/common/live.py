@@ -9,8 +9,8 @@ import asyncio
 import os
 import threading
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, closing
 from functools import partial
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
@@ -93,10 +93,18 @@ class Following(Generic[C, S]):
             ForkedError: it runs in the parent process.
             CoordError: what ended it.
         """
-        if os.getpid() != self._pid:
-            raise ForkedError("it was opened in the parent process, which alone follows it; open it anew here")
+        self.check_process()
         if self.failure is not None:
             raise self.failure.with_traceback(None)
+
+    def check_process(self) -> None:
+        """Do nothing in the process that opened it.
+
+        Raises:
+            ForkedError: this is another one.
+        """
+        if os.getpid() != self._pid:
+            raise ForkedError("it was opened in the parent process, which alone follows it; open it anew here")
 
     def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after every change; returns a function that takes it back."""
@@ -157,7 +165,7 @@ class LiveBase(Generic[C, S]):
             raise UsageError(f"{self._label}: open already")
         following = Following(self._follow())
         try:
-            await following.follower.next(client_deadline(self._client, self._timeout))
+            await self._begin(following.follower, client_deadline(self._client, self._timeout))
             self._running = self._client.background(following.run, name=f"follow {self._label}")
         except CallTimeout as late:
             following.close()
@@ -166,6 +174,10 @@ class LiveBase(Generic[C, S]):
             following.close()
             raise
         self._following = following
+
+    async def _begin(self, follower: Followed[C, S], deadline: float | None) -> None:
+        """The first reading."""
+        await follower.next(deadline)
 
     def _stop(self) -> Background | None:
         running, self._running = self._running, None
@@ -194,10 +206,13 @@ class Live(LiveBase[C, S]):
             with closing(self._follow()) as follower:
                 while True:
                     yield from run_blocking(follower.next(None))
+        yield from self._since(following, None)
+
+    def _since(self, following: Following[C, S], looked: S | None) -> Iterator[C]:
+        """What changes in what is open, beginning with what is there if nothing was looked at yet."""
         news = threading.Event()
         forget = following.listen(news.set)
         try:
-            looked: S | None = None
             while not following.closed:
                 news.clear()
                 following.check()
@@ -234,10 +249,15 @@ class AsyncLive(LiveBase[C, S]):
                 while True:
                     for change in await follower.next(None):
                         yield change
+        async with aclosing(self._since(following, None)) as changes:
+            async for change in changes:
+                yield change
+
+    async def _since(self, following: Following[C, S], looked: S | None) -> AsyncGenerator[C, None]:
+        """See `Live._since`."""
         news = asyncio.Event()
         forget = following.listen(news.set)
         try:
-            looked: S | None = None
             while not following.closed:
                 news.clear()
                 following.check()

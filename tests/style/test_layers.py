@@ -113,6 +113,8 @@ FACES = {
     "roster": "one lock between the program and those who look",
     "registration": "one lock between threads that update it",
     "live": "waits for changes in a thread and in a task",
+    "config": "waits for what it wrote, and calls back, in a thread and in a task",
+    "author": "says when a change was made",
     "owner": "describes the process, thread and task that hold a lock",
 }
 """Modules of recipes that are not programs and may know threads and tasks, with what for."""

@@ -23,6 +23,7 @@ class Scenario:
 
     def __init__(self, choices: Choices, *, faults: Faults | None = None, budget: int = 0) -> None:
         self.world = SimWorld(choices, faults=faults, budget=budget)
+        self.world.waits_for_ever = self.waits_for_ever
         self.entered: list[Any] = []
         self.timeouts = 0
 
