@@ -7,7 +7,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Any,
+    Final,
+    Literal,
+    NotRequired,
+    Required,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 from coord.errors import ConfigInvalid
 from coord.recipes.config.frozen import FrozenDict, FrozenList, frozen
@@ -42,6 +54,11 @@ def told(error: Exception) -> str:
 
 class _Misfit(ValueError):
     """A value is not of its declared type."""
+
+    def __init__(self, reason: str, path: str = "") -> None:
+        super().__init__(f"{path}: {reason}" if path else reason)
+        self.reason = reason
+        self.path = path
 
 
 def _convert(value: Any, declared: Any) -> Any:
@@ -170,21 +187,30 @@ def _mapping(value: Any, kinds: tuple[Any, ...]) -> Any:
 
 
 def _record(value: Any, kind: Any) -> Any:
-    makes = kind if is_dataclass(kind) else None
-    if makes is not None and isinstance(value, kind):
+    made: Any = kind if is_dataclass(kind) else None
+    if made is not None and isinstance(value, made):
         return value
     if not isinstance(value, Mapping):
         raise _Misfit("not an object")
     hints = get_type_hints(kind)
-    if is_dataclass(kind):
-        hints = {each.name: hints[each.name] for each in fields(kind) if each.init}
+    if made is not None:
+        hints = {each.name: hints[each.name] for each in fields(made) if each.init}
     found = {name: _below(name, value[name], hint) for name, hint in hints.items() if name in value}
-    if is_dataclass(kind):
-        return kind(**found)
-    missing = sorted(kind.__required_keys__ - found.keys())
+    if made is not None:
+        return made(**found)
+    missing = sorted(_required(kind) - found.keys())
     if missing:
         raise _Misfit(f"{', '.join(missing)} is missing")
     return FrozenDict(found)
+
+
+def _required(kind: Any) -> set[str]:
+    """The keys that a TypedDict must have; its own list is wrong where annotations are not evaluated (PEP 563)."""
+    hints = get_type_hints(kind, include_extras=True)
+    optional = {name for name, hint in hints.items() if get_origin(hint) is NotRequired}
+    return (set(kind.__required_keys__) - optional) | {
+        name for name, hint in hints.items() if get_origin(hint) is Required
+    }
 
 
 def _made(value: Any, kind: Any) -> Any:
@@ -204,8 +230,7 @@ def _below(name: str, value: Any, kind: Any) -> Any:
     try:
         return _convert(value, kind)
     except _Misfit as error:
-        text = str(error)
-        raise _Misfit(f"{name}/{text}" if ": " in text else f"{name}: {text}") from error
+        raise _Misfit(error.reason, f"{name}/{error.path}" if error.path else name) from error
 
 
 def _converters() -> dict[Any, Callable[[Any, tuple[Any, ...]], Any]]:

@@ -83,6 +83,6 @@ def _make_room(texts: dict[str, str], path: str, shape: Record) -> None:
         except (UsageError, ConfigInvalid):
             continue  # it was no configuration, and is replaced by one
         for part, value in parts.items():
-            if part != path and not part.startswith(path + "/"):
+            if part not in (path, higher) and not part.startswith(path + "/"):
                 node = find(shape, part)
                 texts.setdefault(part, encode(value, node if isinstance(node, Leaf) else Leaf(), part))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from coord.errors import ConfigInvalid, UsageError
 from coord.recipes.config.building import build
-from coord.recipes.config.shape import OPEN, Record, decode_all, find, flatten, nest
+from coord.recipes.config.shape import OPEN, Record, above, decode_all, find, flatten, nest
 
 logger = logging.getLogger("coord.config")
 
@@ -62,9 +62,17 @@ class Layers:
         values: dict[str, Any] = {}
         origins: dict[str, str] = {}
         for layer in (*self._below, Layer(STORED, decode_all(texts, self.shape, self._strange))):
+            for hidden in _hidden(values, layer.values):
+                del values[hidden], origins[hidden]
             values.update(layer.values)
             origins.update(dict.fromkeys(layer.values, layer.origin))
         return Built(build(self.model, self.shape, nest(values)), origins)
+
+
+def _hidden(below: Mapping[str, Any], layer: Mapping[str, Any]) -> list[str]:
+    """Paths of what lies below that a layer hides, since there it has a value for a record, or a record for a value."""
+    records = {higher for path in layer for higher in above(path)}
+    return [path for path in below if path in records or any(higher in layer for higher in above(path))]
 
 
 def read_defaults(defaults: Any, shape: Record) -> Layer:
@@ -93,7 +101,7 @@ def read_file(file: str | os.PathLike[str], shape: Record) -> Layer:
     path = Path(file)
     try:
         text = path.read_text(encoding="utf-8")
-        found = _parse(path.suffix, text)
+        found = _parse(path, text)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except UsageError:
@@ -109,8 +117,8 @@ def read_file(file: str | os.PathLike[str], shape: Record) -> Layer:
         raise ConfigInvalid(f"{path}: {error}") from error
 
 
-def _parse(suffix: str, text: str) -> Any:
-    match suffix.lower():
+def _parse(path: Path, text: str) -> Any:
+    match path.suffix.lower():
         case ".toml":
             return tomllib.loads(text)
         case ".json":
@@ -119,7 +127,7 @@ def _parse(suffix: str, text: str) -> Any:
             import yaml
 
             return yaml.safe_load(text) or {}
-    raise UsageError(f"a file of settings ends in .toml, .json, .yaml or .yml, not in {suffix!r}")
+    raise UsageError(f"{path}: a file of settings ends in .toml, .json, .yaml or .yml")
 
 
 def read_environment(prefix: str, shape: Record) -> Layer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import timedelta
 from enum import Enum
 from typing import (
@@ -43,11 +43,13 @@ class Record:
         fields: the declared ones by name; all are of any name in `OPEN`.
         aliases: what the model calls a field, where that is not its name.
         closed: what belongs to no field is left out; otherwise the model sees it.
+        nullable: it may be None instead, stored as ``null`` at its own key.
     """
 
     fields: Mapping[str, Node] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     closed: bool = False
+    nullable: bool = False
 
 
 Node = Leaf | Record
@@ -104,7 +106,9 @@ def _node(kind: Any, inside: tuple[Any, ...]) -> Node:
     single = [each for each in members if each is not type(None)]
     if len(single) != 1:
         return Leaf(plain)
-    return _record(single[0], inside) or Leaf(plain, _is_text(single[0]), len(members) > 1)
+    nullable = len(members) > 1
+    record = _record(single[0], inside)
+    return Leaf(plain, _is_text(single[0]), nullable) if record is None else replace(record, nullable=nullable)
 
 
 def bare(kind: Any) -> Any:
@@ -127,7 +131,7 @@ def _is_text(kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return all(isinstance(each, str) for each in get_args(kind))
     whole = get_origin(kind) or kind
-    if not isinstance(whole, type) or isinstance(kind, TypeVar) or whole is object:
+    if not isinstance(whole, type) or isinstance(kind, TypeVar) or whole in (object, Any):
         return False
     if issubclass(whole, (Enum, str)):
         return True
@@ -188,7 +192,8 @@ def _flatten(value: Any, node: Node | None, path: str, out: dict[str, Any], stra
         return
     within = record_of_value(value) if isinstance(node, Record) and not isinstance(value, Default) else None
     if within is None:
-        if isinstance(node, Record) and node is not OPEN and not isinstance(value, Default):
+        whole = isinstance(node, Leaf) or node is OPEN or isinstance(value, Default)
+        if not whole and not (value is None and node.nullable):
             raise ConfigInvalid(f"{path} has fields of its own and is no single value: {value!r}")
         out[path] = value
         return
@@ -208,11 +213,14 @@ def decode_all(texts: Mapping[str, str], shape: Record, strange: Strange) -> dic
     out: dict[str, Any] = {}
     for path in sorted(texts):  # a record before what is below it
         text = texts[path]
+        node = find(shape, path)
+        if node is None:
+            strange(path)
+            continue
         try:
             text.encode()
         except UnicodeEncodeError:
             raise ConfigInvalid(f"{path} is no UTF-8 text") from None
-        node = find(shape, path)
         value = decode(text, node) if isinstance(node, Leaf) else loosely(text)
         try:
             _flatten(value, node, path, out, strange, shape)
@@ -241,8 +249,9 @@ def nest(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def renamed(tree: Mapping[str, Any], shape: Record) -> dict[str, Any]:
     """Nested fields under the names that the model has for them."""
-    return {
-        shape.aliases.get(name, name): renamed(each, node) if isinstance(node, Record) and node is not OPEN else each
-        for name, each in tree.items()
-        for node in (shape.fields.get(name, OPEN),)
-    }
+    found = {}
+    for name, each in tree.items():
+        node = shape.fields.get(name)
+        below = renamed(each, node) if isinstance(node, Record) and isinstance(each, Mapping) else each
+        found[shape.aliases.get(name, name)] = below
+    return found

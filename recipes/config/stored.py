@@ -36,8 +36,8 @@ class Place:
 
     @property
     def history_end(self) -> bytes:
-        """Where the range of the history ends."""
-        return prefix_end(self.history)
+        """Where the range of the history ends: behind all digits, which its keys end in."""
+        return self.history + b":"
 
     def key(self, path: str) -> bytes:
         """The key of a field."""

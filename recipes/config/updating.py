@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from coord.errors import CallTimeout, CoordError, OutcomeUnknown, RevisionNotFound, Unavailable
+from coord.errors import CallTimeout, ConfigInvalid, CoordError, OutcomeUnknown, RevisionNotFound, Unavailable
 from coord.model import KeyValue, RangeResult, TxnResult
 from coord.ops import Attribute, Compare, Delete, Get, Op, Order, Put, Relation, Txn
 from coord.port import Port
@@ -64,7 +64,7 @@ Decide = Callable[[Snapshot], Mapping[str, str]]
 def _reads(place: Place) -> tuple[Op, ...]:
     return (
         Get(place.prefix, place.end),
-        Get(place.history, place.history_end, limit=1, order=Order.DESCEND),
+        Get(place.entry(0), place.history_end, limit=1, order=Order.DESCEND),
     )
 
 
@@ -151,6 +151,8 @@ class Update:
     def _next(self, seen: Snapshot) -> int:
         """The number of this change's own entry."""
         last = 0 if seen.last is None else self._place.number(seen.last.key)
+        if seen.last is not None and not last:
+            raise ConfigInvalid(f"{seen.last.key!r} lies in the history and is no entry of it: delete it", revision=0)
         return last + (2 if self._found(seen) else 1)
 
     @staticmethod
@@ -186,7 +188,7 @@ class Update:
         newer = seen.revision + 1
         return (
             Compare(place.prefix, Attribute.MOD, Relation.LESS, newer, place.end),
-            Compare(place.history, Attribute.MOD, Relation.LESS, newer, place.history_end),
+            Compare(place.entry(0), Attribute.MOD, Relation.LESS, newer, place.history_end),
             *(Compare(key, Attribute.MOD, Relation.EQUAL, item.mod_revision) for key, item in seen.items.items()),
         )
 
@@ -248,7 +250,7 @@ async def entries(port: Port, place: Place, deadline: float | None) -> tuple[Ent
     Raises:
         CallTimeout, RequestRefused, HistoryLost, ClosedError.
     """
-    found = await Patience(port, deadline).read(Get(place.history, place.history_end))
+    found = await Patience(port, deadline).read(Get(place.entry(0), place.history_end))
     kept = [parse_entry(item) for item in found.items if place.number(item.key)]
     return tuple(entry for entry in kept if entry is not None)
 

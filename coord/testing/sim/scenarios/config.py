@@ -288,7 +288,7 @@ class ConfigScenario(Scenario):
         self._views_are_the_present()
 
     def _history_items(self) -> list[KeyValue]:
-        return list(self.world.server.range(Get(PLACE.history, PLACE.history_end)).items)
+        return list(self.world.server.range(Get(PLACE.entry(0), PLACE.history_end)).items)
 
     @property
     def left_behind(self) -> list[bytes]:
