@@ -16,8 +16,8 @@ from coord.model import LeaseState
 from coord.recipes.elections.candidacy import Report
 from coord.recipes.elections.election import AsyncElection, Election
 from coord.recipes.elections.leadership import AsyncLeadership, Leadership
-from tests.conformance.waiting import PATIENCE, in_thread, waits_until
 from tests.servers import ServerProcess
+from tests.waiting import PATIENCE, in_thread, until
 
 
 class Watcher:
@@ -44,13 +44,13 @@ class Watcher:
 def watcher(server: ServerProcess, prefix: bytes) -> Iterator[Watcher]:
     with coord.connect(server.endpoint, namespace=prefix) as third:
         made = Watcher(third)
-        waits_until(lambda: made.told == [None], "the observer looks")
+        until(lambda: made.told == [None], "the observer looks")
         yield made
     made.end()
 
 
 def stands(election: Election, count: int) -> None:
-    waits_until(lambda: len(election.candidates()) == count, f"{count} stand")
+    until(lambda: len(election.candidates()) == count, f"{count} stand")
 
 
 def test_leaders_follow_each_other_and_are_observed(
@@ -68,7 +68,7 @@ def test_leaders_follow_each_other_and_are_observed(
     after = waiting()
     assert after.term > leader.term
     assert rival.resign() is True
-    waits_until(lambda: watcher.told == [None, "a", "a2", "b", None], f"everybody is told of: {watcher.told}")
+    until(lambda: watcher.told == [None, "a", "a2", "b", None], f"everybody is told of: {watcher.told}")
     assert client.election("cron").leader() is None
 
 
@@ -89,7 +89,7 @@ def test_leadership_is_passed_over_those_in_front(client: coord.Client, other: c
     stands(election, 2)  # who was in front stands again
     leads.resign()
     waiting[0]().resign()
-    waits_until(lambda: watcher.told == [None, "a", "c", "b", None], f"in this order: {watcher.told}")
+    until(lambda: watcher.told == [None, "a", "c", "b", None], f"in this order: {watcher.told}")
 
 
 def _lead_once(election: Election, value: str) -> int:
@@ -100,10 +100,10 @@ def _lead_once(election: Election, value: str) -> int:
 def test_a_revoked_lease_ends_a_term(client: coord.Client, other: coord.Client, watcher: Watcher) -> None:
     leader = client.election("cron", ttl=3).campaign("a")
     other.lease.revoke(leader.lease)
-    waits_until(leader.lost.is_set, "the leader hears of it")
+    until(leader.lost.is_set, "the leader hears of it")
     with pytest.raises(LeadershipLost):
         leader.proclaim("b")
-    waits_until(lambda: watcher.told == [None, "a", None], "nobody leads, and it is told")
+    until(lambda: watcher.told == [None, "a", None], "nobody leads, and it is told")
 
 
 def test_a_function_runs_while_this_process_leads(client: coord.Client, other: coord.Client) -> None:
@@ -117,15 +117,15 @@ def test_a_function_runs_while_this_process_leads(client: coord.Client, other: c
 
     election = client.election("cron")
     running = election.run_while_leader(work, value="worker")
-    waits_until(lambda: len(began) == 1, "it leads")
+    until(lambda: len(began) == 1, "it leads")
     other_leads = in_thread(lambda: other.election("cron").campaign("b", timeout=PATIENCE))
     stands(election, 2)
     election.transfer("b")
     leader = other_leads()
-    waits_until(lambda: ended == began, "it was told")
+    until(lambda: ended == began, "it was told")
     stands(election, 2)
     leader.resign()
-    waits_until(lambda: len(began) == 2, "it leads again")
+    until(lambda: len(began) == 2, "it leads again")
     assert running.stop()
     assert ended == began
     assert running.error is None
@@ -227,7 +227,7 @@ def test_a_restart_of_the_server_loses_no_leader(fresh_server: Callable[..., Ser
             leader.proclaim("a2", timeout=PATIENCE)
             leader.resign()
             waiting().resign()
-            waits_until(lambda: watcher.told[-4:] == ["a", "a2", "b", None], f"each once: {watcher.told}")
+            until(lambda: watcher.told[-4:] == ["a", "a2", "b", None], f"each once: {watcher.told}")
         watcher.end()
 
 
@@ -278,13 +278,13 @@ def test_we_wait_for_etcdctl_and_see_it(
         try:
             assert command.stdout is not None
             assert command.stdout.readline().strip().startswith(name + "/")
-            waits_until(lambda: watcher.told == [None, "theirs"], "etcdctl leads")
+            until(lambda: watcher.told == [None, "theirs"], "etcdctl leads")
             waiting = in_thread(lambda: election.campaign("ours", timeout=PATIENCE))
             stands(election, 2)
             command.terminate()
             leader = waiting()
             assert leader.state is LeaseState.HELD
-            waits_until(lambda: watcher.told[1:] == ["theirs", "ours"], "we lead")
+            until(lambda: watcher.told[1:] == ["theirs", "ours"], "we lead")
             leader.resign()
         finally:
             command.kill()

@@ -9,8 +9,8 @@ import pytest
 
 import coord
 from coord.errors import LockLost
-from tests.conformance.waiting import PATIENCE, in_thread, waits_until
 from tests.servers import ServerProcess
+from tests.waiting import PATIENCE, in_thread, until
 
 
 def test_transfers_in_all_directions_lose_no_money(client: coord.Client, other: coord.Client) -> None:
@@ -38,7 +38,7 @@ def test_a_plain_lock_takes_part(client: coord.Client, other: coord.Client) -> N
     held = other.lock("b").acquire()
     assert client.locks("a", "b").try_acquire() is None
     waiting = in_thread(lambda: client.locks("b", "a", timeout=PATIENCE).acquire())
-    waits_until(lambda: len(other.lock("b").contenders()) == 2, "it stands in the queue of the second")
+    until(lambda: len(other.lock("b").contenders()) == 2, "it stands in the queue of the second")
     assert other.lock("a").try_acquire() is None
     held.release()
     all_of_them = waiting()
