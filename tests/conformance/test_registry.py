@@ -178,7 +178,7 @@ def test_it_outlives_a_restart_of_the_server(fresh_server: Callable[..., ServerP
     with (
         coord.connect(server.endpoint) as client,
         coord.connect(server.endpoint) as other,
-        client.register("orders", "a:1", ttl=TTL),
+        client.register("orders", "a:1", ttl=10),  # longer than a restart takes
         other.discover("orders") as view,
     ):
         server.restart()
@@ -198,7 +198,7 @@ def test_a_server_that_lost_its_data_is_told_again(fresh_server: Callable[..., S
     with (
         coord.connect(server.endpoint) as client,
         coord.connect(server.endpoint) as other,
-        client.register("orders", "a:1", ttl=TTL),
+        client.register("orders", "a:1", ttl=10),  # longer than a restart takes
         other.discover("orders") as view,
     ):
         server.stop()

@@ -24,5 +24,5 @@ def test_matrix(
     for what, value in (("recipe", recipe), ("face", face), ("server", server.kind), ("situation", situation)):
         record_property(what, value)
     name = f"{recipe}-{prefix.decode().rstrip('/')}"
-    with cast(recipe, face, server, name) as players:
+    with cast(recipe, face, situation, server, name) as players:
         getattr(STORIES[recipe], situation.replace(" ", "_"))(players)
