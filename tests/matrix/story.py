@@ -69,8 +69,8 @@ class Cast:
 
     def starts(self, role: str) -> Actor:
         """A process that plays `role`."""
-        words = (sys.executable, "-W", "ignore", "-m", "tests.matrix.actor")
-        words += (self.recipe, role, self.face, self.server.endpoint, self.name)
+        played = (self.recipe, role, self.face, self.server.endpoint, self.name)
+        words = (sys.executable, "-W", "ignore", "-m", "tests.matrix.actor", *played)
         return self._stack.enter_context(Actor(*words, environment=self._environment, spoken_to=True))
 
     def restarts_server(self) -> None:
