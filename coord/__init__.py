@@ -49,6 +49,7 @@ from coord.errors import (
 from coord.model import DEFAULT, Event, EventKind, KeyValue, LeaseState, WatchBatch
 from coord.sync import (
     Client,
+    barrier,
     config,
     connect,
     default_client,
@@ -96,6 +97,7 @@ __all__ = [
     "UsageError",
     "WatchBatch",
     "aio",
+    "barrier",
     "config",
     "connect",
     "default_client",

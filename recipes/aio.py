@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from coord.model import DEFAULT
+from coord.recipes.barriers.methods import AsyncBarrierMethods
 from coord.recipes.common.durations import Seconds, Timeout
 from coord.recipes.config.methods import AsyncConfigMethods
 from coord.recipes.elections.methods import AsyncElectionMethods
@@ -14,7 +15,7 @@ from coord.recipes.registry.registration import AsyncRegistration
 from coord.recipes.registry.view import AsyncView, present
 
 
-class AsyncRecipes(AsyncConfigMethods, AsyncElectionMethods, AsyncLockMethods):
+class AsyncRecipes(AsyncBarrierMethods, AsyncConfigMethods, AsyncElectionMethods, AsyncLockMethods):
     """What `coord.aio.Client` has beside etcd's own calls."""
 
     def register(

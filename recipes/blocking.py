@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from coord.model import DEFAULT
 from coord.program import run_blocking
+from coord.recipes.barriers.methods import BarrierMethods
 from coord.recipes.common.durations import Seconds, Timeout
 from coord.recipes.config.methods import ConfigMethods
 from coord.recipes.elections.methods import ElectionMethods
@@ -15,7 +16,7 @@ from coord.recipes.registry.registration import Registration
 from coord.recipes.registry.view import View, present
 
 
-class BlockingRecipes(ConfigMethods, ElectionMethods, LockMethods):
+class BlockingRecipes(BarrierMethods, ConfigMethods, ElectionMethods, LockMethods):
     """What `coord.Client` has beside etcd's own calls."""
 
     def register(

@@ -75,6 +75,13 @@ LAYOUT: Final = (
         "",
     ),
     Row(
+        "barrier",
+        "<name>/barrier",
+        "closed or open",
+        False,
+        "",
+    ),
+    Row(
         "registry",
         "coord/services/<service>/<id>",
         "instance as JSON: address, metadata, weight, zone",
@@ -97,7 +104,7 @@ LAYOUT: Final = (
     ),
 )
 
-_OTHER_RECIPES: Final = re.compile(rb"(?:rw/[rw]|sem)/")
+_OTHER_RECIPES: Final = re.compile(rb"(?:rw/[rw]|sem)/|barrier\Z")
 
 # Go prints a lease id with %x, so a negative one (they can be chosen freely) has a sign in front.
 _CONTENDER: Final = re.compile(rb"-?[0-9a-f]{1,16}(?:-[0-9a-f]+)?")
@@ -133,8 +140,13 @@ def permit_count_of(name: bytes) -> bytes:
     return name + b"/sem/permits"
 
 
+def barrier_of(name: bytes) -> bytes:
+    """The key that says whether a barrier is closed."""
+    return name + b"/barrier"
+
+
 def is_of_another_recipe(name: bytes, key: bytes) -> bool:
-    """True if `key` is what a read/write lock or a semaphore of the same name stores."""
+    """True if `key` is what another recipe of the same name stores."""
     prefix = contender_prefix(name)
     return key.startswith(prefix) and _OTHER_RECIPES.match(key, len(prefix)) is not None
 

@@ -1,9 +1,10 @@
 """The stories, by the name of the recipe."""
 
-from tests.matrix.stories import election, lock, locks, registry, rwlock, semaphore
+from tests.matrix.stories import barrier, election, lock, locks, registry, rwlock, semaphore
 from tests.matrix.story import Story
 
 STORIES: dict[str, Story] = {
+    "barrier": barrier.STORY,
     "election": election.STORY,
     "lock": lock.STORY,
     "locks": locks.STORY,

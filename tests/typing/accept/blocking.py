@@ -22,6 +22,8 @@ with coord.connect("memory://", namespace="/app", timeout=2.0) as client:
         assert_type(held.remaining(), float)
     with client.locks("a", "b", timeout=1) as both:
         assert_type(both.fences["a"], int)
+    client.barrier("gate").wait(timeout=1)
+    assert_type(client.barrier("gate").closed(), bool)
     with client.semaphore("pool", 3) as held:
         assert_type(held.fence, int)
 

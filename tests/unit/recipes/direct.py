@@ -63,12 +63,14 @@ class DirectPort(PortBase):
     Attributes:
         requests: everything asked of the server by calls, in order.
         troubles: errors that the next requests end with, instead of being done.
+        timeout: seconds that a call may take, as a client says it.
         while_waiting: called whenever a program waits, before the clock moves.
     """
 
     def __init__(self, place: Place, number: int) -> None:
         self.place = place
         self.requests: list[Any] = []
+        self.timeout: float | None = 5.0
         self.troubles: list[CoordError] = []
         self.while_waiting: list[Callable[[], object]] = []
         self.reachable = True
@@ -137,6 +139,9 @@ class DirectPort(PortBase):
 
     def sessions(self) -> list[KeptSession]:
         return list(self._keeper._sessions)
+
+    def background(self, program: Any, *, name: str) -> Any:
+        raise AssertionError(f"{name}: nothing runs in the background here")
 
     # --- what a port brings
 

@@ -1,0 +1,1 @@
+"""Waiting for each other: barrier, latch, double barrier, cyclic barrier."""
