@@ -27,6 +27,7 @@
     ├── ConfigInvalid (ValueError)       a configuration does not fit its model
     ├── ConfigConflict                   a configuration was changed by somebody else meanwhile
     ├── RevisionNotFound (LookupError)   a configuration's history does not have this revision
+    ├── NoInstances                      nobody of a service takes calls at present
     ├── WatchLost                        a watch cannot go on (its error is the cause)
     └── ServerBug                        the server broke the protocol
 
@@ -224,6 +225,12 @@ class RevisionNotFound(CoordError, LookupError):
         revision: what was asked for.
         known: the revisions it has, oldest first.
     """
+
+
+class NoInstances(CoordError):
+    """No instance of the service takes calls at present; `service` is its name."""
+
+    retryable = True
 
 
 class WatchLost(CoordError):

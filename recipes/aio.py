@@ -10,6 +10,7 @@ from coord.recipes.common.durations import Seconds, Timeout
 from coord.recipes.config.methods import AsyncConfigMethods
 from coord.recipes.elections.methods import AsyncElectionMethods
 from coord.recipes.locks.methods import AsyncLockMethods
+from coord.recipes.registry.balance import BalanceName
 from coord.recipes.registry.instance import Instance, new_instance
 from coord.recipes.registry.registration import AsyncRegistration
 from coord.recipes.registry.view import AsyncView, present
@@ -40,13 +41,20 @@ class AsyncRecipes(AsyncBarrierMethods, AsyncConfigMethods, AsyncElectionMethods
         instance = new_instance(service, address, metadata=metadata, weight=weight, zone=zone, id=id)
         return AsyncRegistration(self, instance, ttl, timeout)
 
-    def discover(self, service: str, *, timeout: Timeout = DEFAULT) -> AsyncView:
+    def discover(
+        self,
+        service: str,
+        *,
+        balance: BalanceName = "round_robin",
+        zone: str | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> AsyncView:
         """The instances of a service, followed live; see `coord.recipes.blocking.BlockingRecipes.discover`.
 
         Raises:
-            UsageError: the name is no text.
+            UsageError: the name is no text, or the balance none that exists.
         """
-        return AsyncView(self, service, timeout)
+        return AsyncView(self, service, timeout, balance=balance, zone=zone)
 
     async def instances(self, service: str = "", *, timeout: Timeout = DEFAULT) -> tuple[Instance, ...]:
         """Who is registered for a service now; see `coord.recipes.blocking.BlockingRecipes.instances`.

@@ -11,6 +11,7 @@ from coord.recipes.common.durations import Seconds, Timeout
 from coord.recipes.config.methods import ConfigMethods
 from coord.recipes.elections.methods import ElectionMethods
 from coord.recipes.locks.methods import LockMethods
+from coord.recipes.registry.balance import BalanceName
 from coord.recipes.registry.instance import Instance, new_instance
 from coord.recipes.registry.registration import Registration
 from coord.recipes.registry.view import View, present
@@ -49,15 +50,23 @@ class BlockingRecipes(BarrierMethods, ConfigMethods, ElectionMethods, LockMethod
             registration.close()
             raise
 
-    def discover(self, service: str, *, timeout: Timeout = DEFAULT) -> View:
+    def discover(
+        self,
+        service: str,
+        *,
+        balance: BalanceName = "round_robin",
+        zone: str | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> View:
         """The instances of a service, followed live: ``with client.discover("orders") as view: view.instances``.
 
-        `timeout` bounds the first reading.
+        `view.pick()` chooses one as `balance` says: round_robin, random, weighted, least_loaded, sticky (by key) or
+        zone_first (those of `zone`, the caller's, while there are any). `timeout` bounds the first reading.
 
         Raises:
-            UsageError: the name is no text.
+            UsageError: the name is no text, or the balance none that exists.
         """
-        return View(self, service, timeout)
+        return View(self, service, timeout, balance=balance, zone=zone)
 
     def instances(self, service: str = "", *, timeout: Timeout = DEFAULT) -> tuple[Instance, ...]:
         """Who is registered for a service now, for all services without a name; oldest first.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 from urllib.parse import quote, unquote
 from weakref import WeakValueDictionary
@@ -15,6 +15,10 @@ from coord.errors import UsageError
 from coord.model import KeyValue
 
 ROOT: Final = b"coord/services/"
+
+UP: Final = "up"
+UNHEALTHY: Final = "unhealthy"
+LEAVING: Final = "leaving"
 
 _PARSED: Final[WeakValueDictionary[tuple[bytes, bytes, int], Instance]] = WeakValueDictionary()
 
@@ -33,6 +37,7 @@ class Instance:
         weight: share of the load it takes, 0 for none at present.
         zone: where it runs, empty if it does not say.
         revision: create revision of its key; 0 before it is stored.
+        state: UP; or why it takes no calls: UNHEALTHY, LEAVING, or what another version says.
     """
 
     service: str
@@ -42,9 +47,30 @@ class Instance:
     weight: int = 1
     zone: str = ""
     revision: int = 0
+    state: str = UP
+    _report: Callable[[Instance], None] | None = field(default=None, repr=False, compare=False)
 
     def __hash__(self) -> int:
         return hash((self.service, self.id))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What it reports to stays here: other processes have views of their own.
+        return (Instance, tuple(getattr(self, each.name) for each in fields(self) if each.compare))
+
+    @property
+    def takes_calls(self) -> bool:
+        """True if it is to be given work."""
+        return self.state == UP and self.weight > 0
+
+    def failed(self) -> None:
+        """Tell the view that picked it that a call to it failed, so that it is not picked for a while.
+
+        Raises:
+            UsageError: no view picked it.
+        """
+        if self._report is None:
+            raise UsageError("only an instance that a view picked can fail; for others: view.failed(instance)")
+        self._report(self)
 
     @property
     def key(self) -> bytes:
@@ -53,12 +79,14 @@ class Instance:
 
     def encode(self) -> bytes:
         """The value that is stored."""
-        facts = {
+        facts: dict[str, object] = {
             "address": self.address,
             "metadata": dict(self.metadata),
             "weight": self.weight,
             "zone": self.zone,
         }
+        if self.state != UP:
+            facts["state"] = self.state
         return json.dumps(facts, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -70,6 +98,7 @@ def new_instance(
     weight: int = 1,
     zone: str = "",
     id: str | None = None,  # noqa: A002  # the name that the value has
+    state: str = UP,
 ) -> Instance:
     """An instance with checked fields and, if none is given, an id that nobody has.
 
@@ -80,6 +109,7 @@ def new_instance(
     _check_text("an address", address)
     if not isinstance(zone, str):
         raise UsageError(f"a zone is text, not {zone!r}")
+    _check_text("a state", state)
     if isinstance(weight, bool) or not isinstance(weight, int) or weight < 0:
         raise UsageError(f"the weight is a whole number from 0 on, not {weight!r}")
     if not isinstance(metadata, Mapping | None):
@@ -89,7 +119,7 @@ def new_instance(
             raise UsageError(f"metadata are text, not {name!r}: {value!r}")
     if id is not None and not (isinstance(id, str) and _ID.fullmatch(id)):
         raise UsageError(f"an id is up to 128 letters, digits, '.', '_', '~' and '-', not {id!r}")
-    made = Instance(service, id or secrets.token_hex(8), address, dict(metadata or {}), weight, zone)
+    made = Instance(service, id or secrets.token_hex(8), address, dict(metadata or {}), weight, zone, 0, state)
     try:
         made.key, made.encode()  # only whether it can be done
     except UnicodeEncodeError as error:
@@ -150,6 +180,7 @@ def _parse(item: KeyValue) -> Instance | None:
             weight=facts.get("weight", 1),
             zone=facts.get("zone", ""),
             id=name,
+            state=facts.get("state", UP),
         )
     # What a stranger wrote may also be nested too deeply, or be anything else than an object.
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

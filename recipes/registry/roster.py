@@ -202,7 +202,7 @@ def _age(instance: Instance) -> tuple[int, str, str]:
 
 
 def _said(instance: Instance) -> tuple[object, ...]:
-    return (instance.address, instance.metadata, instance.weight, instance.zone)
+    return (instance.address, instance.metadata, instance.weight, instance.zone, instance.state)
 
 
 class Follower(RangeFollower[Change]):

@@ -348,3 +348,42 @@ def test_nothing_answers(server: ServerProcess) -> None:
         ):
             with pytest.raises((coord.CallTimeout, coord.Unavailable)):
                 attempt()
+
+
+# --- picking one for a call
+
+
+def test_picking_follows_who_is_there(client: coord.Client, other: coord.Client) -> None:
+    with other.discover("orders", balance="least_loaded") as view:
+        with pytest.raises(coord.NoInstances):
+            view.pick()
+        with client.register("orders", "a:1"):
+            assert view.pick(timeout=PATIENCE).address == "a:1"
+            with client.register("orders", "b:1") as second:
+                until(lambda: len(view.instances) == 2, "both are there")
+                with view.picked() as one, view.picked() as two:
+                    assert {one.address, two.address} == {"a:1", "b:1"}
+                second.update(weight=0)
+                until(lambda: view.instances[1].weight == 0, "it takes no calls any more")
+                assert {view.pick().address for _ in range(9)} == {"a:1"}
+
+
+def test_picking_on_asyncio(server: ServerProcess, prefix: bytes) -> None:
+    async def main() -> None:
+        async with (
+            asyncio.timeout(PATIENCE),
+            coord.aio.connect(server.endpoint, namespace=prefix) as client,
+            client.discover("orders", balance="zone_first", zone="z") as view,
+        ):
+            waits = asyncio.create_task(view.pick(timeout=None))
+            async with client.register("orders", "a:1"):
+                assert (await waits).address == "a:1"
+                async with client.register("orders", "b:1", zone="z"):
+                    async for change in view.changes():
+                        if change.instance.address == "b:1":
+                            break
+                    for _ in range(5):
+                        async with view.picked() as instance:
+                            assert instance.address == "b:1"
+
+    asyncio.run(main())

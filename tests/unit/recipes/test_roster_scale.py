@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
+from collections.abc import Iterator
+from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -110,6 +114,15 @@ def test_a_look_that_nobody_has_is_forgotten() -> None:
     assert len(roster._looks) == 1
 
 
+@pytest.fixture
+def _threads_take_turns_often() -> Iterator[None]:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("_threads_take_turns_often")
 def test_who_looks_from_another_thread_sees_whole_revisions() -> None:
     roster = Roster()
     roster.replace([item(name, 0, 1) for name in NAMES], 1)
@@ -142,3 +155,22 @@ def test_what_is_stored_once_is_held_once() -> None:
     one = parse_instance(item("a", 1, 1))
     assert one is parse_instance(item("a", 1, 1))
     assert one is not parse_instance(item("a", 1, 2))
+
+
+def test_who_looks_in_the_middle_of_a_revision_waits_for_its_end() -> None:
+    roster = Roster()
+    roster.replace([item("a", 0, 1)], 1)
+    look = roster.seen
+    found: list[list[str]] = []
+    other = threading.Thread(target=lambda: found.append([each.address for each in look.known.values()]))
+    plain = Look.outdate
+
+    def outdate(self: Look, *arguments: Any) -> None:
+        other.start()
+        other.join(0.1)  # it would be done by now if it did not wait
+        plain(self, *arguments)
+
+    with patch.object(Look, "outdate", outdate):
+        roster.apply([event("a", 1, 2)], 2)
+    other.join()
+    assert found == [["a:0"]]
