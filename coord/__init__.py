@@ -61,6 +61,7 @@ from coord.sync import (
     register,
     rwlock,
     semaphore,
+    use_as_default,
 )
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ __all__ = [
     "register",
     "rwlock",
     "semaphore",
+    "use_as_default",
 ]
 
 # The library tells what it does through `logging` and leaves the rest to the program.

@@ -59,7 +59,13 @@ def surface(kind: type) -> dict[str, Any]:
     return found
 
 
-def parameters(value: Any) -> list[tuple[str, Any, Any]] | None:
+def type_of(annotation: Any) -> str:
+    """The type as written, without what must differ: the names of the asyncio faces, and functions that are awaited."""
+    written = annotation if isinstance(annotation, str) else str(annotation)
+    return "a function" if "Callable[" in written else written.replace("Async", "")
+
+
+def parameters(value: Any) -> list[tuple[str, Any, Any, str]] | None:
     if isinstance(value, (staticmethod, classmethod)):
         value = value.__func__
     if isinstance(value, property):
@@ -67,7 +73,7 @@ def parameters(value: Any) -> list[tuple[str, Any, Any]] | None:
     if not callable(value):
         return None
     return [
-        (each.name, each.kind, None if callable(each.default) else each.default)
+        (each.name, each.kind, None if callable(each.default) else each.default, type_of(each.annotation))
         for each in inspect.signature(value).parameters.values()
     ]
 
@@ -109,6 +115,12 @@ def test_both_facades_offer_the_same_functions():
     report(offences)
 
 
+def test_coord_offers_every_function_of_its_blocking_facade():
+    coord, blocking = importlib.import_module("coord"), importlib.import_module("coord.sync")
+    offered = {name for name, each in functions(blocking).items() if each.__module__ == "coord.sync"}
+    report([f"coord does not offer {name}, and coord.aio does" for name in sorted(offered - set(coord.__all__))])
+
+
 def test_public_list_is_short_and_true():
     coord = importlib.import_module("coord")
     assert len(coord.__all__) <= 60
@@ -127,7 +139,15 @@ def test_the_rule_can_fail():
 
     class C:
         async def f(self, x, *, timeout=2): ...
-        async def g(self): ...
+        async def __aenter__(self): ...
+
+    class D:
+        async def f(self, x: int, *, timeout=1): ...
+        async def __aenter__(self): ...
+
+    class E:
+        async def f(self, x, *, timeout=1): ...
 
     assert not drift(A, B)
-    assert drift(A, C)
+    for other in (C, D, E):
+        assert len(drift(A, other)) == 1
