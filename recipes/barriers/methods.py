@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coord.recipes.barriers.barrier import AsyncBarrier, Barrier
+from coord.recipes.barriers.latch import AsyncLatch, Latch
 from coord.recipes.common.client import HasPrograms
 
 
@@ -19,6 +20,16 @@ class BarrierMethods(HasPrograms):
         """
         return Barrier(self, name)
 
+    def latch(self, name: str | bytes, count: int) -> Latch:
+        """Wait until it was counted down to zero: ``client.latch("ready", 3).count_down()``.
+
+        See `coord.recipes.barriers.latch.Latch`.
+
+        Raises:
+            UsageError: the name is empty, or the count is none.
+        """
+        return Latch(self, name, count)
+
 
 class AsyncBarrierMethods(HasPrograms):
     """Barriers of the asyncio client."""
@@ -32,3 +43,13 @@ class AsyncBarrierMethods(HasPrograms):
             UsageError: the name is empty.
         """
         return AsyncBarrier(self, name)
+
+    def latch(self, name: str | bytes, count: int) -> AsyncLatch:
+        """Wait until it was counted down to zero: ``await client.latch("ready", 3).count_down()``.
+
+        See `coord.recipes.barriers.latch.AsyncLatch`.
+
+        Raises:
+            UsageError: the name is empty, or the count is none.
+        """
+        return AsyncLatch(self, name, count)

@@ -82,6 +82,27 @@ LAYOUT: Final = (
         "",
     ),
     Row(
+        "latch",
+        "<name>/latch/count",
+        "what is left, and of how many: 2 of 3",
+        False,
+        "",
+    ),
+    Row(
+        "latch, reached",
+        "<name>/latch/done",
+        "empty",
+        False,
+        "",
+    ),
+    Row(
+        "latch, running call",
+        "<name>/latch/calls/<lease>-<n>",
+        "empty",
+        True,
+        "",
+    ),
+    Row(
         "registry",
         "coord/services/<service>/<id>",
         "instance as JSON: address, metadata, weight, zone",
@@ -104,7 +125,7 @@ LAYOUT: Final = (
     ),
 )
 
-_OTHER_RECIPES: Final = re.compile(rb"(?:rw/[rw]|sem)/|barrier\Z")
+_OTHER_RECIPES: Final = re.compile(rb"(?:rw/[rw]|sem)/|latch/|barrier\Z")
 
 # Go prints a lease id with %x, so a negative one (they can be chosen freely) has a sign in front.
 _CONTENDER: Final = re.compile(rb"-?[0-9a-f]{1,16}(?:-[0-9a-f]+)?")
@@ -143,6 +164,21 @@ def permit_count_of(name: bytes) -> bytes:
 def barrier_of(name: bytes) -> bytes:
     """The key that says whether a barrier is closed."""
     return name + b"/barrier"
+
+
+def latch_count_of(name: bytes) -> bytes:
+    """The key that says what is left of a latch."""
+    return name + b"/latch/count"
+
+
+def latch_done_of(name: bytes) -> bytes:
+    """The key that is there once nothing is left of a latch."""
+    return name + b"/latch/done"
+
+
+def latch_calls_of(name: bytes) -> bytes:
+    """What the keys of running count-downs stand under."""
+    return name + b"/latch/calls"
 
 
 def is_of_another_recipe(name: bytes, key: bytes) -> bool:

@@ -57,7 +57,7 @@ class Totals:
         )
 
 
-SCENARIOS: Final = ("barrier", "election", "lock", "locks", "rwlock", "semaphore", "registry", "config")
+SCENARIOS: Final = ("barrier", "latch", "election", "lock", "locks", "rwlock", "semaphore", "registry", "config")
 """Each is a module of `coord.testing.sim.scenarios` with a function ``build(seed)``."""
 
 

@@ -1,11 +1,12 @@
 """The stories, by the name of the recipe."""
 
-from tests.matrix.stories import barrier, election, lock, locks, registry, rwlock, semaphore
+from tests.matrix.stories import barrier, election, latch, lock, locks, registry, rwlock, semaphore
 from tests.matrix.story import Story
 
 STORIES: dict[str, Story] = {
     "barrier": barrier.STORY,
     "election": election.STORY,
+    "latch": latch.STORY,
     "lock": lock.STORY,
     "locks": locks.STORY,
     "registry": registry.STORY,

@@ -24,6 +24,7 @@ with coord.connect("memory://", namespace="/app", timeout=2.0) as client:
         assert_type(both.fences["a"], int)
     client.barrier("gate").wait(timeout=1)
     assert_type(client.barrier("gate").closed(), bool)
+    assert_type(client.latch("ready", 3).count_down(), int)
     with client.semaphore("pool", 3) as held:
         assert_type(held.fence, int)
 
