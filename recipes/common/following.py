@@ -50,12 +50,13 @@ class RangeFollower(Generic[C]):
         self._start = start
         self._end = end
         self._what = what
+        self._since = 0  # first revision that is not known yet; 0: everything is to be read
         self._watch: Watching | None = None
         self._began = False  # the first state was told
         self.mirror = mirror
 
     def move(self, port: Port) -> None:
-        """Go on with another port of the same client; what is watched stays."""
+        """Go on with another port of the same client, before anything is waited for."""
         self._port = port
 
     async def read(self, deadline: float | None) -> list[C]:
@@ -67,7 +68,7 @@ class RangeFollower(Generic[C]):
         self.close()
         found = await self._port.range(Get(self._start, self._end), deadline=deadline)
         revision = found.header.revision
-        self._watch = self._port.watch([WatchTarget(self._start, self._end)], from_revision=revision + 1)
+        self._since = revision + 1
         return self.mirror.replace(found.items, revision)
 
     async def next(self, deadline: float | None) -> list[C]:
@@ -97,11 +98,16 @@ class RangeFollower(Generic[C]):
                     return changes
 
     async def _step(self, deadline: float | None) -> list[C]:
-        if self._watch is None:
+        if not self._since:
             attempt = self._port.now() + ATTEMPT_SECONDS
             return await self.read(attempt if deadline is None else min(attempt, deadline))
+        watch = self._watch  # `close` may come from another thread
+        if watch is None:
+            # Not by `read`: a watch waits with the port it was opened with, and that of the program is told to stop.
+            watch = self._port.watch([WatchTarget(self._start, self._end)], from_revision=self._since)
+            self._watch = watch
         try:
-            batch = await self._watch.next(deadline=deadline)
+            batch = await watch.next(deadline=deadline)
         except Compacted:
             self.close()
             return []
@@ -115,6 +121,7 @@ class RangeFollower(Generic[C]):
 
     def close(self) -> None:
         """Stop following."""
+        self._since = 0
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.close()

@@ -339,6 +339,15 @@ def test_a_view_ends_with_its_client(server: ServerProcess, prefix: bytes) -> No
     view.close()
 
 
+def test_an_open_view_does_not_keep_its_client_from_closing(
+    server: ServerProcess, prefix: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It did not hear that it was to stop, and closing waited for it in vain."""
+    with coord.connect(server.endpoint, namespace=prefix) as client:
+        client.discover("orders").__enter__()
+    assert [record for record in caplog.records if record.name == "coord.background"] == []
+
+
 def test_nothing_answers(server: ServerProcess) -> None:
     with coord.connect("http://127.0.0.1:1", timeout=0.3) as client:
         for attempt in (

@@ -154,6 +154,21 @@ def test_a_program_that_forgets_to_stop_it_ends_all_the_same(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_program_that_forgets_to_close_gives_its_locks_back_before_its_server_stops(tmp_path: Path) -> None:
+    """The server went first, so the lock was held for its time to live at the next start."""
+    program = (
+        "import coord, sys\n"
+        "client = coord.connect('embedded://' + sys.argv[1])\n"
+        "lock = client.lock('l', ttl=600)\n"
+        "assert lock.holder() is None\n"
+        "held = lock.acquire()\n"
+    )
+    for _ in range(2):
+        command = [sys.executable, "-W", "ignore::ResourceWarning", "-c", program, str(tmp_path / "data")]
+        done = subprocess.run(command, cwd=ROOT, timeout=30, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_forked_child_is_told_that_the_server_stayed_behind() -> None:
     with EmbeddedServer() as server:
         child = os.fork()

@@ -155,8 +155,10 @@ def _(stack: contextlib.ExitStack) -> None:
     plain = Observer._step
 
     async def step(self: Any, deadline: float | None) -> Any:
-        if self._watch is None:
+        if not self._since:
             return await plain(self, deadline)
+        if self._watch is None:
+            self._watch = self._port.watch([WatchTarget(self._start, self._end)], from_revision=self._since)
         try:
             batch = await self._watch.next(deadline=deadline)
         except Compacted:

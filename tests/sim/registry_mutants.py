@@ -47,6 +47,7 @@ def _(stack: contextlib.ExitStack) -> None:
     async def read(self: Any, deadline: float | None) -> Any:
         self.close()
         found = await self._port.range(Get(self._start, self._end), deadline=deadline)
+        self._since = found.header.revision + 1
         self._watch = self._port.watch([WatchTarget(self._start, self._end)], from_revision=0)
         return self.roster.replace(found.items, found.header.revision)
 
@@ -78,12 +79,14 @@ def _(stack: contextlib.ExitStack) -> None:
     plain = Follower._step
 
     async def step(self: Any, deadline: float | None) -> Any:
-        if self._watch is None:
+        if not self._since:
             return await plain(self, deadline)
+        if self._watch is None:
+            self._watch = self._port.watch([WatchTarget(self._start, self._end)], from_revision=self._since)
         try:
             batch = await self._watch.next(deadline=deadline)
         except Compacted:
-            self.close()
+            self._watch.close()
             self._watch = self._port.watch([WatchTarget(self._start, self._end)], from_revision=0)
             return []
         return self.roster.apply(batch.events, batch.revision)

@@ -75,6 +75,9 @@ class _Core:
             if self._closing:
                 raise ClosedError("the client was closed")
             if self._thread is None:
+                # Again, to be before what this keeper needs: an embedded server, say, stops at exit too.
+                atexit.unregister(_at_exit)
+                atexit.register(_at_exit)
                 _cores.add(self)
                 self._shots = Shots(self._settings, self._history, self._unreached)
                 self._forget = self._history.on_lost(self._history_lost)
