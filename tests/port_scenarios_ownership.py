@@ -256,6 +256,20 @@ async def closing_takes_every_key_along(bench: Bench) -> None:
 
 
 @scenario
+async def a_close_is_told_once_and_afterwards_at_once(bench: Bench) -> None:
+    port = bench.port
+    told: list[str] = []
+    port.on_close(lambda: told.append("first"))
+    forget = port.on_close(lambda: told.append("forgotten"))
+    forget()
+    await bench.close()
+    await bench.close()
+    port.on_close(lambda: told.append("late"))
+    assert [each for each in told if each != "first"] == ["late"]
+    assert "first" in told
+
+
+@scenario
 async def nothing_works_after_closing(bench: Bench) -> None:
     port = bench.port
     session = await port.session(5, deadline=soon(port))

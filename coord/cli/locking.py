@@ -59,7 +59,7 @@ def lock(
         words.pop(0)
     elif words and words[0].startswith("-"):
         raise typer.BadParameter(f"no such option; write -- before a command that begins like one: {words[0]}")
-    with _stopping_as_exit():
+    with stopping_as_exit():
         raise typer.Exit(_locked(options_of(context), name, words, ttl, 0 if no_wait else timeout))
 
 
@@ -157,7 +157,7 @@ def _handling(numbers: Sequence[signal.Signals], handler: signal.Handlers | obje
 
 
 @contextmanager
-def _stopping_as_exit() -> Iterator[None]:
+def stopping_as_exit() -> Iterator[None]:
     """SIGTERM and SIGHUP leave through the same door as Ctrl-C: the lock, or the place in the queue, is given back."""
 
     def leave(number: int, _frame: FrameType | None) -> None:

@@ -4,6 +4,8 @@ from typing import assert_type
 
 import coord
 from coord import aio
+from coord.recipes.elections.candidate import Leader
+from coord.recipes.elections.leadership import AsyncLeadership
 
 
 async def work() -> None:
@@ -16,3 +18,17 @@ async def work() -> None:
             held.check()
     async with aio.lock("/my-lock"):
         pass
+    election = aio.election("cron")
+    async with election.lead("me") as leader:
+        assert_type(leader.term, int)
+        await leader.proclaim("still me")
+    async for leading in election.observe():
+        assert_type(leading, Leader | None)
+    async for transition in election.transitions():
+        assert_type(transition.leader, AsyncLeadership | None)
+
+    @election.leader_only
+    async def nightly(leads: AsyncLeadership, day: int) -> str:
+        return f"{leads.term} {day}"
+
+    assert_type(await nightly(7), str)

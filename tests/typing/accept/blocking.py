@@ -3,6 +3,7 @@
 from typing import assert_type
 
 import coord
+from coord.recipes.elections.leadership import Leadership
 
 with coord.connect("memory://", namespace="/app", timeout=2.0) as client:
     client.put("key", "value")
@@ -35,3 +36,26 @@ except coord.LockTimeout as error:
     assert_type(error.retryable, bool)
 except coord.CoordError as error:
     assert_type(error.outcome_known, bool)
+
+with coord.election("cron").lead("me") as leader:
+    assert_type(leader.term, int)
+    leader.proclaim("still me")
+    leader.transfer("other", timeout=3)
+
+election = coord.election("cron")
+assert_type(election.resign(), bool)
+for leading in election.observe():
+    if leading is not None:
+        assert_type(leading.text, str)
+for transition in election.transitions(interval=2.5):
+    assert_type(transition.report.leads, bool)
+    if transition.leader is not None:
+        transition.leader.resign()
+
+
+@election.leader_only
+def nightly(leads: Leadership, day: int) -> str:
+    return f"{leads.term} {day}"
+
+
+assert_type(nightly(7), str)

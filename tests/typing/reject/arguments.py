@@ -12,4 +12,6 @@ coord.lock()  # expect: call-arg
 coord.connect(namespace=5)  # expect: arg-type
 coord.connct()  # expect: attr-defined
 coord.lock("/my-lock").fence  # expect: attr-defined
+coord.election("cron").leader().text  # expect: union-attr
+coord.election("cron").transfer(7)  # expect: arg-type
 coord.LockLost("lost").retryable = True  # expect: misc
