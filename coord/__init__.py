@@ -60,8 +60,10 @@ from coord.sync import (
     lock,
     locks,
     register,
+    rlock,
     rwlock,
     semaphore,
+    synchronized,
     use_as_default,
 )
 
@@ -112,8 +114,10 @@ __all__ = [
     "locks",
     "ops",
     "register",
+    "rlock",
     "rwlock",
     "semaphore",
+    "synchronized",
     "use_as_default",
 ]
 

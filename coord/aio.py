@@ -10,15 +10,17 @@ import contextlib
 import functools
 import inspect
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from datetime import timedelta
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from coord import place
 from coord.client.aio import AsyncClient
 from coord.client.connection.tls import Tls
-from coord.model import Default
+from coord.model import DEFAULT, Default
 from coord.recipes.aio import AsyncRecipes
+from coord.recipes.locks.synchronized import async_synchronized as _synchronized
+from coord.recipes.ownership.held import AsyncHeld
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -156,6 +158,7 @@ def _of_default(method: Callable[Concatenate[Client, P], R]) -> Callable[P, R]:
 
 # All of these raise NotConfigured if no endpoint is given and a local server is not allowed here.
 lock = _of_default(Client.lock)
+rlock = _of_default(Client.rlock)
 rwlock = _of_default(Client.rwlock)
 locks = _of_default(Client.locks)
 semaphore = _of_default(Client.semaphore)
@@ -165,3 +168,21 @@ election = _of_default(Client.election)
 register = _of_default(Client.register)
 discover = _of_default(Client.discover)
 config = _of_default(Client.config)
+
+
+def synchronized(
+    name: str | bytes,
+    *,
+    ttl: Duration = 10,
+    timeout: Timeout = DEFAULT,
+    on_lost: Callable[[AsyncHeld], object] | None = None,
+    guard: str | None = None,
+) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Coroutine[Any, Any, R]]]:
+    """Have a coroutine function run under a lock of the default client, which is asked for when it is called.
+
+    See `coord.recipes.locks.methods.LockMethods.synchronized`.
+
+    Raises:
+        UsageError: the name is empty or cannot be made of the arguments, or a duration is none.
+    """
+    return _synchronized(default_client, name, ttl=ttl, timeout=timeout, on_lost=on_lost, guard=guard)

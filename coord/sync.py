@@ -18,8 +18,10 @@ from typing import Concatenate, ParamSpec, TypeVar
 from coord import place
 from coord.client.blocking import BlockingClient
 from coord.client.connection.tls import Tls
-from coord.model import Default
+from coord.model import DEFAULT, Default
 from coord.recipes.blocking import BlockingRecipes
+from coord.recipes.locks.synchronized import synchronized as _synchronized
+from coord.recipes.ownership.held import Held
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -163,6 +165,7 @@ def _of_default(method: Callable[Concatenate[Client, P], R]) -> Callable[P, R]:
 
 # All of these raise NotConfigured if no endpoint is given and a local server is not allowed here.
 lock = _of_default(Client.lock)
+rlock = _of_default(Client.rlock)
 rwlock = _of_default(Client.rwlock)
 locks = _of_default(Client.locks)
 semaphore = _of_default(Client.semaphore)
@@ -172,3 +175,21 @@ election = _of_default(Client.election)
 register = _of_default(Client.register)
 discover = _of_default(Client.discover)
 config = _of_default(Client.config)
+
+
+def synchronized(
+    name: str | bytes,
+    *,
+    ttl: Duration = 10,
+    timeout: Timeout = DEFAULT,
+    on_lost: Callable[[Held], object] | None = None,
+    guard: str | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Have a function run under a lock of the default client, which is asked for when it is called.
+
+    See `coord.recipes.locks.methods.LockMethods.synchronized`.
+
+    Raises:
+        UsageError: the name is empty or cannot be made of the arguments, or a duration is none.
+    """
+    return _synchronized(default_client, name, ttl=ttl, timeout=timeout, on_lost=on_lost, guard=guard)

@@ -15,7 +15,7 @@ from coord.program import run_blocking
 from coord.recipes.common.client import HasPort
 from coord.recipes.common.durations import Seconds, Timeout, call_deadline
 from coord.recipes.locks.contender import Contender, in_line
-from coord.recipes.locks.taking import AsyncTaking, Taking
+from coord.recipes.locks.taking import A, AsyncTaking, H, Taking
 from coord.recipes.ownership.contest import Contest
 from coord.recipes.ownership.held import AsyncHeld, Held
 from coord.recipes.ownership.owner import describe_caller
@@ -30,7 +30,38 @@ class LockBase(Contest):
         return in_line(await self._line().contenders(call_deadline(self._client.port, timeout)))
 
 
-class Lock(LockBase, Taking[Held]):
+class Queued(LockBase, Taking[H]):
+    """What can be taken and has a queue that one can look at; blocking."""
+
+    def contenders(self, *, timeout: Timeout = DEFAULT) -> list[Contender]:
+        """Holder and waiters, in their order.
+
+        Raises:
+            CallTimeout, Unavailable, RequestRefused, HistoryLost, ClosedError.
+        """
+        return run_blocking(self._contenders(timeout))
+
+    def holder(self, *, timeout: Timeout = DEFAULT) -> Contender | None:
+        """Who holds it, and longest if several do; None if nobody does.
+
+        Raises: as `contenders`.
+        """
+        return next(iter(self.contenders(timeout=timeout)), None)
+
+
+class AsyncQueued(LockBase, AsyncTaking[A]):
+    """What can be taken and has a queue that one can look at; for asyncio."""
+
+    async def contenders(self, *, timeout: Timeout = DEFAULT) -> list[Contender]:
+        """Holder and waiters, in their order; see `Queued.contenders`."""
+        return await self._contenders(timeout)
+
+    async def holder(self, *, timeout: Timeout = DEFAULT) -> Contender | None:
+        """Who holds it, None if nobody does; see `Queued.holder`."""
+        return next(iter(await self.contenders(timeout=timeout)), None)
+
+
+class Lock(Queued[Held]):
     """The blocking face: ``with coord.lock("stock") as held: ...``.
 
     One object may be used by many threads, which then exclude each other.
@@ -62,26 +93,11 @@ class Lock(LockBase, Taking[Held]):
     def _take(self, terms: Terms) -> Coroutine[Any, Any, Held]:
         return self._line().take(describe_caller(self._client), terms, self._guard)
 
-    def contenders(self, *, timeout: Timeout = DEFAULT) -> list[Contender]:
-        """Holder and waiters, in their order.
-
-        Raises:
-            CallTimeout, Unavailable, RequestRefused, HistoryLost, ClosedError.
-        """
-        return run_blocking(self._contenders(timeout))
-
-    def holder(self, *, timeout: Timeout = DEFAULT) -> Contender | None:
-        """Who holds the lock, None if nobody does.
-
-        Raises: as `contenders`.
-        """
-        return next(iter(self.contenders(timeout=timeout)), None)
-
     def _guard(self, place: Place) -> Held:
         return Held(self._client.port, self.name, place, self._on_lost)
 
 
-class AsyncLock(LockBase, AsyncTaking[AsyncHeld]):
+class AsyncLock(AsyncQueued[AsyncHeld]):
     """The asyncio face: ``async with coord.aio.lock("stock") as held: ...``.
 
     One object may be used by many tasks, which then exclude each other.
@@ -101,14 +117,6 @@ class AsyncLock(LockBase, AsyncTaking[AsyncHeld]):
 
     def _take(self, terms: Terms) -> Coroutine[Any, Any, AsyncHeld]:
         return self._line().take(describe_caller(self._client), terms, self._guard)
-
-    async def contenders(self, *, timeout: Timeout = DEFAULT) -> list[Contender]:
-        """Holder and waiters, in their order; see `Lock.contenders`."""
-        return await self._contenders(timeout)
-
-    async def holder(self, *, timeout: Timeout = DEFAULT) -> Contender | None:
-        """Who holds the lock, None if nobody does; see `Lock.holder`."""
-        return next(iter(await self.contenders(timeout=timeout)), None)
 
     def _guard(self, place: Place) -> AsyncHeld:
         return AsyncHeld(self._client.port, self.name, place, self._on_lost)

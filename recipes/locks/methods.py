@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 from coord.model import DEFAULT
 from coord.recipes.common.client import HasPrograms
 from coord.recipes.common.durations import Seconds, Timeout
 from coord.recipes.locks.lock import AsyncLock, Lock
 from coord.recipes.locks.locks import AsyncLocks, Locks
+from coord.recipes.locks.reentrant import AsyncReentrantHeld, ReentrantHeld
+from coord.recipes.locks.rlock import AsyncRLock, RLock
 from coord.recipes.locks.rwlock import AsyncRWLock, RWLock
-from coord.recipes.locks.semaphore import AsyncSemaphore, Semaphore
+from coord.recipes.locks.semaphore import AsyncPermit, AsyncSemaphore, Permit, Semaphore
 from coord.recipes.locks.several import AllHeld, AsyncAllHeld
+from coord.recipes.locks.synchronized import async_synchronized, synchronized
 from coord.recipes.ownership.held import AsyncHeld, Held
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class LockMethods(HasPrograms):
@@ -34,6 +41,24 @@ class LockMethods(HasPrograms):
             UsageError: the name is empty, or a duration is none.
         """
         return Lock(self, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
+
+    def rlock(
+        self,
+        name: str | bytes,
+        *,
+        owner: str | None = None,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[ReentrantHeld], object] | None = None,
+    ) -> RLock:
+        """A lock that its owner, the calling thread or `owner`, may take again: ``with client.rlock("stock"): ...``.
+
+        See `coord.recipes.locks.rlock.RLock`.
+
+        Raises:
+            UsageError: the name or the owner is empty, or a duration is none.
+        """
+        return RLock(self, name, owner=owner, ttl=ttl, timeout=timeout, on_lost=on_lost)
 
     def rwlock(
         self,
@@ -59,7 +84,7 @@ class LockMethods(HasPrograms):
         *,
         ttl: Seconds = 10,
         timeout: Timeout = DEFAULT,
-        on_lost: Callable[[Held], object] | None = None,
+        on_lost: Callable[[Permit], object] | None = None,
     ) -> Semaphore:
         """So many at once, first come first served: ``with client.semaphore("pool", 3) as held: ...``.
 
@@ -86,6 +111,26 @@ class LockMethods(HasPrograms):
         """
         return Locks(self, *names, ttl=ttl, timeout=timeout, on_lost=on_lost)
 
+    def synchronized(
+        self,
+        name: str | bytes,
+        *,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[Held], object] | None = None,
+        guard: str | None = None,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Have a function run under a lock, so that one call runs at a time: ``@client.synchronized("nightly")``.
+
+        `name` may be a format of the arguments: ``"user/{user_id}"`` locks each user for itself; bytes are taken as
+        they are. `guard` names the keyword argument in which the function gets the guard. The other arguments are those
+        of `lock`; a call that does not get the lock raises `LockTimeout`, and the function is not run.
+
+        Raises:
+            UsageError: the name is empty or cannot be made of the arguments, or a duration is none.
+        """
+        return synchronized(lambda: self, name, ttl=ttl, timeout=timeout, on_lost=on_lost, guard=guard)
+
 
 class AsyncLockMethods(HasPrograms):
     """Locks of the asyncio client."""
@@ -106,6 +151,24 @@ class AsyncLockMethods(HasPrograms):
             UsageError: the name is empty, or a duration is none.
         """
         return AsyncLock(self, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
+
+    def rlock(
+        self,
+        name: str | bytes,
+        *,
+        owner: str | None = None,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[AsyncReentrantHeld], object] | None = None,
+    ) -> AsyncRLock:
+        """A lock that its owner, the calling task or `owner`, may take again: ``async with client.rlock("x")``.
+
+        See `coord.recipes.locks.rlock.AsyncRLock`.
+
+        Raises:
+            UsageError: the name or the owner is empty, or a duration is none.
+        """
+        return AsyncRLock(self, name, owner=owner, ttl=ttl, timeout=timeout, on_lost=on_lost)
 
     def rwlock(
         self,
@@ -131,7 +194,7 @@ class AsyncLockMethods(HasPrograms):
         *,
         ttl: Seconds = 10,
         timeout: Timeout = DEFAULT,
-        on_lost: Callable[[AsyncHeld], object] | None = None,
+        on_lost: Callable[[AsyncPermit], object] | None = None,
     ) -> AsyncSemaphore:
         """So many at once, first come first served: ``async with client.semaphore("pool", 3) as held: ...``.
 
@@ -157,3 +220,21 @@ class AsyncLockMethods(HasPrograms):
             UsageError: there is no name, one is empty, there are too many, or a duration is none.
         """
         return AsyncLocks(self, *names, ttl=ttl, timeout=timeout, on_lost=on_lost)
+
+    def synchronized(
+        self,
+        name: str | bytes,
+        *,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        on_lost: Callable[[AsyncHeld], object] | None = None,
+        guard: str | None = None,
+    ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Coroutine[Any, Any, R]]]:
+        """Have a coroutine function run under a lock: ``@client.synchronized("nightly")``.
+
+        See `coord.recipes.locks.methods.LockMethods.synchronized`.
+
+        Raises:
+            UsageError: the name is empty or cannot be made of the arguments, or a duration is none.
+        """
+        return async_synchronized(lambda: self, name, ttl=ttl, timeout=timeout, on_lost=on_lost, guard=guard)

@@ -5,7 +5,8 @@ What it does is told in `coord.recipes.locks.permits`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from coord.errors import UsageError
 from coord.model import DEFAULT
@@ -14,10 +15,11 @@ from coord.program import run_blocking
 from coord.recipes.common.client import HasPort
 from coord.recipes.common.durations import Seconds, Timeout, call_deadline
 from coord.recipes.locks.contender import Contender, with_permits
-from coord.recipes.locks.lock import AsyncLock, Lock, LockBase
+from coord.recipes.locks.lock import AsyncQueued, LockBase, Queued
 from coord.recipes.locks.permits import MOST_PERMITS, PermitLine, resize
 from coord.recipes.ownership.held import AsyncHeld, Held
-from coord.recipes.ownership.turn import Line, Place
+from coord.recipes.ownership.owner import describe_caller
+from coord.recipes.ownership.turn import Line, Place, Terms
 
 
 class Permit(Held):
@@ -65,7 +67,7 @@ class _SemaphoreBase(LockBase):
         self._known_line = None
 
 
-class Semaphore(_SemaphoreBase, Lock):
+class Semaphore(_SemaphoreBase, Queued[Permit]):
     """The blocking face: ``with client.semaphore("pool", 3) as held: ...``.
 
     One object may be used by many threads; each block has a permit of its own.
@@ -87,7 +89,7 @@ class Semaphore(_SemaphoreBase, Lock):
         *,
         ttl: Seconds = 10,
         timeout: Timeout = DEFAULT,
-        on_lost: Callable[[Held], object] | None = None,
+        on_lost: Callable[[Permit], object] | None = None,
     ) -> None:
         """Describe the semaphore; nothing is asked of the server yet.
 
@@ -118,11 +120,14 @@ class Semaphore(_SemaphoreBase, Lock):
         """
         run_blocking(self._resize(permits, timeout))
 
+    def _take(self, terms: Terms) -> Coroutine[Any, Any, Permit]:
+        return self._line().take(describe_caller(self._client), terms, self._guard)
+
     def _guard(self, place: Place) -> Permit:
         return Permit(self._client.port, self.name, place, self._on_lost)
 
 
-class AsyncSemaphore(_SemaphoreBase, AsyncLock):
+class AsyncSemaphore(_SemaphoreBase, AsyncQueued[AsyncPermit]):
     """The asyncio face: ``async with client.semaphore("pool", 3) as held: ...``; see `Semaphore`."""
 
     def __init__(
@@ -133,7 +138,7 @@ class AsyncSemaphore(_SemaphoreBase, AsyncLock):
         *,
         ttl: Seconds = 10,
         timeout: Timeout = DEFAULT,
-        on_lost: Callable[[AsyncHeld], object] | None = None,
+        on_lost: Callable[[AsyncPermit], object] | None = None,
     ) -> None:
         """Describe the semaphore; see `Semaphore`. `on_lost` is called on the loop."""
         super().__init__(client, name, ttl=ttl, timeout=timeout, on_lost=on_lost)
@@ -142,6 +147,9 @@ class AsyncSemaphore(_SemaphoreBase, AsyncLock):
     async def resize(self, permits: int, *, timeout: Timeout = DEFAULT) -> None:
         """Change how many permits there are; see `Semaphore.resize`."""
         await self._resize(permits, timeout)
+
+    def _take(self, terms: Terms) -> Coroutine[Any, Any, AsyncPermit]:
+        return self._line().take(describe_caller(self._client), terms, self._guard)
 
     def _guard(self, place: Place) -> AsyncPermit:
         return AsyncPermit(self._client.port, self.name, place, self._on_lost)

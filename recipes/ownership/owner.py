@@ -25,7 +25,7 @@ class Owner:
     Attributes:
         host: name of its machine.
         pid: its process there, 0 if unknown.
-        task: name of its thread, or of its asyncio task.
+        task: name of its thread, or of its asyncio task, or the owner that `rlock` was given.
         since: wall clock seconds when it asked, 0 if unknown; shown to people, never compared.
         client: which client of that process; made up, and the same for its lifetime.
         raw: the stored value.
@@ -47,12 +47,13 @@ class Owner:
 _clients: weakref.WeakKeyDictionary[object, tuple[int, str]] = weakref.WeakKeyDictionary()
 
 
-def describe_caller(client: object) -> bytes:
-    """The value for a lock taken by the calling thread or task with this client."""
+def describe_caller(client: object, task: str | None = None) -> bytes:
+    """The value for a lock taken by the calling thread or task with this client, or in the name of `task`."""
     known = _clients.get(client)
     if known is None or known[0] != os.getpid():
         known = _clients[client] = (os.getpid(), _describe_client())
-    return f'{known[1]},"task":{json.dumps(_caller_name())},"since":{time.time():.3f}}}'.encode()
+    name = _caller_name() if task is None else task
+    return f'{known[1]},"task":{json.dumps(name)},"since":{time.time():.3f}}}'.encode()
 
 
 def _describe_client() -> str:

@@ -109,6 +109,7 @@ LAYERS = (
 FACES = {
     "held": "guards of both faces: an event for threads, a cancellation for tasks",
     "loss": "what is told of a loss in a thread and in a task",
+    "rlock": "threads and tasks own, and those of one owner take turns at asking",
     "taking": "blocks of threads and of tasks",
     "lock": "names the calling thread or task as the owner",
     "picker": "one lock between threads that pick",

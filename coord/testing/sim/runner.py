@@ -57,7 +57,18 @@ class Totals:
         )
 
 
-SCENARIOS: Final = ("barrier", "latch", "election", "lock", "locks", "rwlock", "semaphore", "registry", "config")
+SCENARIOS: Final = (
+    "barrier",
+    "latch",
+    "election",
+    "lock",
+    "locks",
+    "rwlock",
+    "semaphore",
+    "registry",
+    "config",
+    "rlock",
+)
 """Each is a module of `coord.testing.sim.scenarios` with a function ``build(seed)``."""
 
 

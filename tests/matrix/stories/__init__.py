@@ -1,6 +1,6 @@
 """The stories, by the name of the recipe."""
 
-from tests.matrix.stories import barrier, election, latch, lock, locks, registry, rwlock, semaphore
+from tests.matrix.stories import barrier, election, latch, lock, locks, registry, rlock, rwlock, semaphore
 from tests.matrix.story import Story
 
 STORIES: dict[str, Story] = {
@@ -10,6 +10,7 @@ STORIES: dict[str, Story] = {
     "lock": lock.STORY,
     "locks": locks.STORY,
     "registry": registry.STORY,
+    "rlock": rlock.STORY,
     "rwlock": rwlock.STORY,
     "semaphore": semaphore.STORY,
 }

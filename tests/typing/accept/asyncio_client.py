@@ -13,6 +13,12 @@ async def work() -> None:
         await client.put("key", "value")
         found = await client.get("key")
         assert_type(found, coord.KeyValue | None)
+
+        @client.synchronized("user/{user_id}", timeout=1)
+        async def locked(user_id: int) -> str:
+            return str(user_id)
+
+        assert_type(await locked(7), str)
         async with client.lock("stock", ttl=5, timeout=1) as held:
             assert_type(held.fence, int)
             held.check()

@@ -26,6 +26,14 @@ with coord.connect("memory://", namespace="/app", timeout=2.0) as client:
     client.barrier("gate").wait(timeout=1)
     assert_type(client.barrier("gate").closed(), bool)
     assert_type(client.latch("ready", 3).count_down(), int)
+    with client.rlock("stock", owner="job-7") as held:
+        assert_type(held.depth, int)
+
+    @client.synchronized("user/{user_id}", timeout=1)
+    def work(user_id: int) -> str:
+        return str(user_id)
+
+    assert_type(work(7), str)
     with client.semaphore("pool", 3) as held:
         assert_type(held.fence, int)
 
