@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from coord.model import DEFAULT
-from coord.recipes.common.client import HasPrograms
+from coord.recipes.common.client import HasPort
 from coord.recipes.common.durations import Seconds, Timeout
 from coord.recipes.locks.lock import AsyncLock, Lock
 from coord.recipes.locks.locks import AsyncLocks, Locks
@@ -22,7 +22,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class LockMethods(HasPrograms):
+class LockMethods(HasPort):
     """Locks of the blocking client."""
 
     def lock(
@@ -132,7 +132,7 @@ class LockMethods(HasPrograms):
         return synchronized(lambda: self, name, ttl=ttl, timeout=timeout, on_lost=on_lost, guard=guard)
 
 
-class AsyncLockMethods(HasPrograms):
+class AsyncLockMethods(HasPort):
     """Locks of the asyncio client."""
 
     def lock(

@@ -8,8 +8,8 @@ import pytest
 
 import coord
 from coord.errors import LockLost, LockTimeout
-from tests.conformance.waiting import PATIENCE, in_thread, waits_until
 from tests.servers import ServerProcess
+from tests.waiting import PATIENCE, in_thread, until
 
 
 def test_it_is_entered_again_and_others_wait(client: coord.Client, other: coord.Client) -> None:
@@ -29,7 +29,7 @@ def test_threads_of_one_owner_share_it(client: coord.Client, other: coord.Client
     busy = other.lock("stock").acquire()
     lock = client.rlock("stock", owner="job-7", timeout=PATIENCE)
     joins = [in_thread(lock.acquire) for _ in range(3)]
-    waits_until(lambda: len(lock.contenders()) == 2, "one of them stands in the queue")
+    until(lambda: len(lock.contenders()) == 2, "one of them stands in the queue")
     busy.release()
     guards = [join() for join in joins]
     assert len({guard.fence for guard in guards}) == 1
@@ -45,7 +45,7 @@ def test_a_revoked_lease_ends_all_of_it(client: coord.Client, other: coord.Clien
     outer = lock.acquire()
     inner = lock.acquire()
     other.lease.revoke(outer.lease)
-    waits_until(inner.lost.is_set, "the holder hears of it")
+    until(inner.lost.is_set, "the holder hears of it")
     with pytest.raises(LockLost):
         lock.acquire()
     inner.release()

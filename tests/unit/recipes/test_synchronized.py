@@ -17,28 +17,34 @@ from coord.recipes.ownership.held import AsyncHeld, Held
 from tests.unit.recipes.direct import DirectPort, Place
 
 
-class Client(DirectPort, LockMethods):
+class Client(LockMethods):
     """A blocking client on a port without network."""
 
+    def __init__(self) -> None:
+        self._port = Place().client()
 
-class AsyncClient(DirectPort, AsyncLockMethods):
+    @property
+    def port(self) -> DirectPort:
+        return self._port
+
+
+class AsyncClient(AsyncLockMethods):
     """An asyncio client on a port without network."""
 
+    def __init__(self) -> None:
+        self._port = Place().client()
 
-def blocking() -> Client:
-    return Client(Place(), 7)
+    @property
+    def port(self) -> DirectPort:
+        return self._port
 
 
-def asynchronous() -> AsyncClient:
-    return AsyncClient(Place(), 7)
-
-
-def names(client: DirectPort) -> set[bytes]:
-    return {key.rpartition(b"/")[0] for key in client.place.server.keys(b"")}
+def names(client: Client | AsyncClient) -> set[bytes]:
+    return {key.rpartition(b"/")[0] for key in client.port.place.server.keys(b"")}
 
 
 def test_a_call_holds_the_lock_while_it_runs() -> None:
-    client = blocking()
+    client = Client()
 
     @client.synchronized("nightly")
     def work(x: int, *, y: int = 2) -> tuple[int, int]:
@@ -67,7 +73,7 @@ def test_a_call_holds_the_lock_while_it_runs() -> None:
     ],
 )
 def test_the_name_is_made_of_the_arguments(name: Any, args: Any, kwargs: Any, locked: bytes) -> None:
-    client = blocking()
+    client = Client()
     seen: list[set[bytes]] = []
 
     @client.synchronized(name)
@@ -79,7 +85,7 @@ def test_the_name_is_made_of_the_arguments(name: Any, args: Any, kwargs: Any, lo
 
 
 def test_calls_for_other_arguments_do_not_wait() -> None:
-    client = blocking()
+    client = Client()
 
     @client.synchronized("user/{user_id}", timeout=0)
     def work(user_id: int) -> int:
@@ -92,7 +98,7 @@ def test_calls_for_other_arguments_do_not_wait() -> None:
 
 
 def test_the_body_may_have_the_guard() -> None:
-    client = blocking()
+    client = Client()
 
     @client.synchronized("nightly", guard="held")
     def work(x: int, held: Held | None = None) -> tuple[int, int]:
@@ -106,7 +112,7 @@ def test_the_body_may_have_the_guard() -> None:
 
 
 def test_an_error_gives_the_lock_back() -> None:
-    client = blocking()
+    client = Client()
 
     @client.synchronized("nightly")
     def work() -> None:
@@ -118,7 +124,7 @@ def test_an_error_gives_the_lock_back() -> None:
 
 
 def test_methods_are_functions_too() -> None:
-    client = blocking()
+    client = Client()
 
     class Shop:
         name = "corner"
@@ -165,12 +171,12 @@ async def async_generator(user_id: int) -> AsyncIterator[int]:
     ],
 )
 def test_mistakes_are_told_when_it_is_decorated(name: str, options: Any, function: Any) -> None:
-    for decorate in (blocking().synchronized, coord.synchronized):
+    for decorate in (Client().synchronized, coord.synchronized):
         with pytest.raises(UsageError):
             decorate(name, **options)(function)
     if function is not coroutine:
         with pytest.raises(UsageError):
-            asynchronous().synchronized(name, **options)(function)
+            AsyncClient().synchronized(name, **options)(function)
 
 
 def test_the_default_client_is_asked_for_at_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +196,7 @@ def test_the_default_client_is_asked_for_at_the_call(monkeypatch: pytest.MonkeyP
 
 def test_the_asyncio_face() -> None:
     async def program() -> None:
-        client = asynchronous()
+        client = AsyncClient()
 
         @client.synchronized("user/{user_id}", timeout=0, guard="held")
         async def work(user_id: int, held: AsyncHeld | None = None) -> set[bytes]:
