@@ -20,8 +20,9 @@
     │   ├── PermissionDenied / AuthenticationFailed
     │   └── Unsupported                  the server does not have this method
     ├── LeaseLost                        a lease that something was built on is gone
-    │   └── LockLost / LeadershipLost    … and with it the ownership it carried
+    │   └── LockLost / LeadershipLost / JobLost  … and with it the ownership it carried
     ├── LockTimeout (TimeoutError)       the lock was not won in time
+    ├── QueueEmpty / QueueFull (queue.Empty, queue.Full)  no job, or no room, came in time
     ├── NotOwner                         released or used by somebody who does not hold it
     ├── NoCandidate                      nobody of that name stands for election
     ├── ConfigInvalid (ValueError)       a configuration does not fit its model
@@ -37,6 +38,7 @@ only where a write may or may not have happened). gRPC errors are translated in 
 
 from __future__ import annotations
 
+import queue
 from typing import Any, ClassVar
 
 
@@ -183,6 +185,29 @@ class LockLost(LeaseLost):
 
 class LeadershipLost(LeaseLost):
     """Leadership was lost while it was held."""
+
+
+class JobLost(LeaseLost):
+    """A job went back to its queue while it was worked on; another consumer may have it.
+
+    Attributes:
+        cause: as in `LeaseLost`; "overdue" if it was held for longer than allowed.
+        queue: name of the queue.
+        job: id of the job.
+        tries: how often it had been taken.
+    """
+
+
+class QueueEmpty(CoordError, queue.Empty):
+    """No job came before the timeout."""
+
+    retryable = True
+
+
+class QueueFull(CoordError, queue.Full):
+    """There was no room for the job before the timeout; it was not put."""
+
+    retryable = True
 
 
 class LockTimeout(CoordError, TimeoutError):

@@ -219,6 +219,18 @@ class Port(Protocol):
         """Hand the ticket from the running call to `guard`: it is withdrawn when the guard is collected."""
         ...
 
+    def limit(self, ticket: Ticket, until: float, over: Callable[[], None]) -> bool:
+        """Let the guard that was given the ticket have it until the instant `until` and no longer.
+
+        Then the keeper withdraws it and calls `over` on its thread, which must not block. A later limit replaces the
+        one before. Returns False if the guard does not have the ticket any more.
+        """
+        ...
+
+    def spent(self, ticket: Ticket, *, sent: float) -> None:
+        """A transaction of the caller, sent at the instant `sent`, deleted the ticket's key: it needs no withdrawal."""
+        ...
+
     def watch(self, targets: Sequence[WatchTarget], *, from_revision: int) -> Watching:
         """Watch `targets` for events with revision >= `from_revision` (0: from now)."""
         ...

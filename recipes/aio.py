@@ -10,13 +10,14 @@ from coord.recipes.common.durations import Seconds, Timeout
 from coord.recipes.config.methods import AsyncConfigMethods
 from coord.recipes.elections.methods import AsyncElectionMethods
 from coord.recipes.locks.methods import AsyncLockMethods
+from coord.recipes.queues.methods import AsyncQueueMethods
 from coord.recipes.registry.balance import BalanceName
 from coord.recipes.registry.instance import Instance, new_instance
 from coord.recipes.registry.registration import AsyncRegistration
 from coord.recipes.registry.view import AsyncView, present
 
 
-class AsyncRecipes(AsyncBarrierMethods, AsyncConfigMethods, AsyncElectionMethods, AsyncLockMethods):
+class AsyncRecipes(AsyncBarrierMethods, AsyncConfigMethods, AsyncElectionMethods, AsyncLockMethods, AsyncQueueMethods):
     """What `coord.aio.Client` has beside etcd's own calls."""
 
     def register(

@@ -11,13 +11,14 @@ from coord.recipes.common.durations import Seconds, Timeout
 from coord.recipes.config.methods import ConfigMethods
 from coord.recipes.elections.methods import ElectionMethods
 from coord.recipes.locks.methods import LockMethods
+from coord.recipes.queues.methods import QueueMethods
 from coord.recipes.registry.balance import BalanceName
 from coord.recipes.registry.instance import Instance, new_instance
 from coord.recipes.registry.registration import Registration
 from coord.recipes.registry.view import View, present
 
 
-class BlockingRecipes(BarrierMethods, ConfigMethods, ElectionMethods, LockMethods):
+class BlockingRecipes(BarrierMethods, ConfigMethods, ElectionMethods, LockMethods, QueueMethods):
     """What `coord.Client` has beside etcd's own calls."""
 
     def register(

@@ -8,7 +8,7 @@ from typing import Any
 
 from coord.errors import ClosedError, LeaseLost
 from coord.model import LeaseState, TxnResult
-from coord.ops import Get, Txn, missing, put
+from coord.ops import Get, Txn, delete, missing, put
 from coord.port import Port, Session, Ticket, WatchTarget
 from tests.port_scenarios import SCENARIOS, Bench, eventually, raised, read, scenario, soon, write
 
@@ -202,6 +202,39 @@ async def a_ticket_leaves_with_its_guard(bench: Bench) -> None:
 
 
 # --- declared keys
+
+
+@scenario
+async def a_guard_has_a_ticket_until_its_limit(bench: Bench) -> None:
+    port = bench.port
+    session = await port.session(5, deadline=soon(port))
+    ticket, guard = port.ticket(session, b"t/name"), Guard()
+    await claim(port, ticket)
+    port.hold(ticket, guard)
+    told: list[str] = []
+    assert port.limit(ticket, port.now() + 60, lambda: told.append("never"))
+    assert port.limit(ticket, port.now() + 0.3, lambda: told.append("over"))
+    assert await read(bench.other, ticket.key) is not None
+    await gone(bench, ticket.key)
+    assert told == ["over"]
+    assert not port.limit(ticket, port.now() + 60, lambda: None)
+
+
+@scenario
+async def a_spent_ticket_is_not_withdrawn(bench: Bench) -> None:
+    port = bench.port
+    session = await port.session(5, deadline=soon(port))
+    ticket, guard = port.ticket(session, b"t/name"), Guard()
+    await claim(port, ticket)
+    port.hold(ticket, guard)
+    sent = port.now()
+    await port.txn(Txn(then=(delete(ticket.key),)), deadline=soon(port))
+    port.spent(ticket, sent=sent)
+    await write(port, ticket.key, b"of somebody else")
+    del guard
+    gc.collect()
+    await port.withdraw(ticket)
+    assert await read(bench.other, ticket.key) is not None
 
 
 @scenario

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
-from coord.errors import CallTimeout, CoordError, OutcomeUnknown, Unavailable
+from coord.errors import CallTimeout, CoordError, LeaseLost, OutcomeUnknown, Unavailable
 from coord.model import RangeResult, TxnResult
 from coord.ops import Get, Txn
 from coord.port import Port, Session, Ticket
@@ -75,6 +75,28 @@ class Patience:
                 return await ask(deadline=self.attempt())
             except (OutcomeUnknown, Unavailable, CallTimeout) as trouble:
                 await self.pause(trouble)
+
+    async def resolve(self, request: Txn) -> tuple[TxnResult, bool]:
+        """As `txn`, and whether an earlier attempt may have happened.
+
+        Raises:
+            OutcomeUnknown: the deadline passed, or the session was lost, after an attempt that may have happened.
+            CallTimeout: the deadline passed; it did not happen.
+            LeaseLost: the session was lost; it did not happen.
+            RequestRefused, HistoryLost, ClosedError.
+        """
+        unknown = False
+        while True:
+            try:
+                return await self._port.txn(request, deadline=self.attempt()), unknown
+            except (OutcomeUnknown, Unavailable, CallTimeout) as trouble:
+                unknown = unknown or not trouble.outcome_known
+                try:
+                    await self.pause(trouble)
+                except (CallTimeout, LeaseLost) as end:
+                    if unknown:
+                        raise OutcomeUnknown("no answer came in time") from end
+                    raise
 
     def attempt(self) -> float:
         """Until when the next request may take."""

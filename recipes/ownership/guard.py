@@ -134,6 +134,10 @@ class GuardBase:
     def _was_lost(self) -> None:
         """What telling the holder means; must not block."""
 
+    async def _leave(self, error: BaseException | None) -> None:  # another guard may look at it
+        """What leaving its block does; `error` is on its way out of the block."""
+        await self._give_back()
+
     async def _give_back(self) -> bool:
         """The program behind `release`."""
         if self._released:

@@ -69,7 +69,7 @@ class Held(GuardBase):
         if self._released:
             return
         loss = self.loss() if self.state is LeaseState.LOST else None
-        self.release()
+        run_blocking(self._leave(error))
         if loss is not None and error is None:
             raise loss
 
@@ -134,7 +134,7 @@ class AsyncHeld(GuardBase):
                 raise self.loss() from error
             return
         loss = self.loss() if self.state is LeaseState.LOST else None
-        await self._give_back()
+        await self._leave(error)
         if loss is None:
             return
         if error is None:

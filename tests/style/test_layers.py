@@ -33,7 +33,8 @@ class Layer(NamedTuple):
 
 LAYERS = (
     # values: everybody may know them, they know nothing
-    Layer("coord.errors", (), (*TASKS, *NETWORK, *DISK, *CHANCE)),
+    # queue only for queue.Empty and queue.Full, which programs catch
+    Layer("coord.errors", (), ("asyncio", "threading", *NETWORK, *DISK, *CHANCE)),
     Layer("coord.statuses", (), (*TASKS, *NETWORK, *DISK, *CHANCE)),
     Layer("coord.clock", (), (*TASKS, *NETWORK, *DISK)),
     Layer("coord.model", VALUES, (*TASKS, *NETWORK, *DISK, *CHANCE)),
@@ -119,6 +120,7 @@ FACES = {
     "live": "waits for changes in a thread and in a task",
     "config": "waits for what it wrote, and calls back, in a thread and in a task",
     "author": "says when a change was made",
+    "queue": "the wall clock, which due times are compared with",
     "owner": "describes the process, thread and task that hold a lock",
 }
 """Modules of recipes that are not programs and may know threads and tasks, with what for."""
@@ -207,5 +209,5 @@ def test_the_rules_can_fail():
     assert list(forbidden_everywhere(sample("import coord.server\n", "coord.client.x")))
     assert list(forbidden_everywhere(sample("from coord import client\n", "coord.server.x")))
     assert list(forbidden_everywhere(sample("from coord.testing import sim\n", "coord.sync")))
-    assert list(programs_stay_pure(sample("import asyncio\n", "coord.recipes.queue")))
+    assert list(programs_stay_pure(sample("import asyncio\n", "coord.recipes.queues.taker")))
     assert list(private_names(sample("from coord.recipes.locks.lock import _take\n", "coord.integrations.x")))

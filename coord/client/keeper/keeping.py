@@ -178,6 +178,16 @@ class Keeper:
         with self._shared.lock:
             self._ledger.hold(ticket, guard)
 
+    def limit(self, ticket: Ticket, until: float, over: Callable[[], None]) -> bool:
+        """Withdraw the ticket at `until` though its guard is alive, and call `over`, on the keeper's thread.
+
+        Returns False if the guard does not have it any more.
+        """
+        with self._shared.lock:
+            limited = self._ledger.limit(ticket, until, over)
+            self._hurry()
+        return limited
+
     def leave(self, ticket: Ticket, due: float) -> bool:
         """The ticket is wanted no more: from `due` on the keeper deletes it, until acknowledged.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import enum
 import weakref
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -42,7 +43,19 @@ class Place(enum.Enum):
 class Ticket:
     """See `coord.port.Ticket`. Its methods are for the ledger."""
 
-    __slots__ = ("_key", "_session", "confirming", "due", "late_until", "owner", "pending_until", "place", "sent")
+    __slots__ = (
+        "_key",
+        "_session",
+        "confirming",
+        "due",
+        "late_until",
+        "over",
+        "owner",
+        "pending_until",
+        "place",
+        "sent",
+        "until",
+    )
 
     def __init__(self, session: Session, key: bytes) -> None:
         self._session = session
@@ -54,6 +67,8 @@ class Ticket:
         self.confirming = CONFIRM_FIRST  # seconds until an acknowledged deletion is repeated, while a claim may be late
         self.due = _FOREVER  # only while LEAVING: when the keeper deletes it next
         self.owner: weakref.ref[object] | None = None
+        self.until = _FOREVER  # only while GUARD: the guard may have it no longer than that
+        self.over: Callable[[], None] | None = None  # told when the guard had it for too long
 
     def __repr__(self) -> str:
         return f"<Ticket {self._key!r} {self.place.name}>"
@@ -77,6 +92,7 @@ class Ledger:
         self._serial = 0
         self._tickets: dict[bytes, Ticket] = {}
         self._leaving: dict[bytes, Ticket] = {}  # the tickets whose place is LEAVING
+        self._limited: dict[bytes, Ticket] = {}  # the tickets that have an `until`
         self._dropped: deque[bytes] = deque()
         self._backoff = Backoff(first=0.1, limit=2.0)
 
@@ -116,6 +132,17 @@ class Ledger:
         ticket.place = Place.GUARD
         ticket.owner = weakref.ref(guard, partial(self._drop, ticket.key))
 
+    def limit(self, ticket: Ticket, until: float, over: Callable[[], None]) -> bool:
+        """Let the guard have the ticket until then and no longer; `over` is called on the keeper's thread if it does.
+
+        A later limit replaces the one before. Returns False if the guard does not have it any more.
+        """
+        if ticket.place is not Place.GUARD or ticket.until <= self._shared.clock():
+            return False
+        ticket.until, ticket.over = until, over
+        self._limited[ticket.key] = ticket
+        return True
+
     def _drop(self, key: bytes, _reference: object) -> None:
         # A collection can run in the middle of any method here, so it only leaves a note: append is atomic.
         self._dropped.append(key)
@@ -126,6 +153,8 @@ class Ledger:
 
         Returns False if there is nothing to delete.
         """
+        ticket.over = None
+        self._limited.pop(ticket.key, None)
         if ticket.place is Place.GONE or not ticket.sent or ticket.session.phase is Phase.GONE:
             self._strike(ticket)
             return False
@@ -157,6 +186,7 @@ class Ledger:
         ticket.owner = None
         self._tickets.pop(ticket.key, None)
         self._leaving.pop(ticket.key, None)
+        self._limited.pop(ticket.key, None)
 
     # -- machine
 
@@ -165,9 +195,10 @@ class Ledger:
         """When `poll` has something to do; infinity for never."""
         if self._dropped:
             return -_FOREVER
-        if not self._leaving:
+        if not self._leaving and not self._limited:
             return _FOREVER
-        return min(ticket.due for ticket in self._leaving.values())
+        due = min((ticket.due for ticket in self._leaving.values()), default=_FOREVER)
+        return min([due, *(ticket.until for ticket in self._limited.values())])
 
     def poll(self, now: float, duties: list[Duty]) -> None:
         """Add the deletions that are due."""
@@ -175,6 +206,10 @@ class Ledger:
             ticket = self._tickets.get(self._dropped.popleft())
             if ticket is not None and ticket.place is Place.GUARD:
                 self.leave(ticket, now)
+        for ticket in [each for each in self._limited.values() if each.until <= now]:
+            if ticket.over is not None:
+                self._shared.calls.append(ticket.over)
+            self.leave(ticket, now)
         due = [each for each in self._leaving.values() if each.due <= now]
         for begin in range(0, len(due), BATCH_LIMIT):
             batch = due[begin : begin + BATCH_LIMIT]

@@ -215,6 +215,16 @@ class PortBase:
         """See `coord.port.Port.hold`."""
         self._keeping.machine.hold(ticket, guard)
 
+    def limit(self, ticket: Any, until: float, over: Callable[[], None]) -> bool:
+        """See `coord.port.Port.limit`."""
+        return self._keeping.machine.limit(ticket, until, over)
+
+    def spent(self, ticket: Any, *, sent: float) -> None:
+        """See `coord.port.Port.spent`."""
+        keeper = self._keeping.machine
+        if keeper.leave(ticket, self.now() + CLEANUP_SECONDS):
+            keeper.deleted(ticket, sent)
+
     def watch(self, targets: Sequence[WatchTarget], *, from_revision: int) -> Watching:
         """See `coord.port.Port.watch`."""
         specs = [

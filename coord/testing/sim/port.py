@@ -145,7 +145,12 @@ class SimPort(PortBase):
             if error is None:
                 return result
             if write or not isinstance(error, Unavailable):
-                raise error
+                try:
+                    raise error
+                finally:
+                    # Its traceback knows this frame, and would keep the caller's things from being collected.
+                    del error
+                    answer.clear()
             # A read that was lost is asked again, as the clients do.
             await self.sleep(until=now + RETRY_PAUSE if deadline is None else min(deadline, now + RETRY_PAUSE))
 

@@ -99,6 +99,9 @@ class Program:
             self.over, self.result = True, end.value
         except (SimCancelled, Exception) as error:  # noqa: BLE001  # the scenario judges it
             self.over, self.error = True, error
+        finally:
+            # Its traceback knows this frame, and would keep all that the program had from being collected.
+            del interrupt
 
 
 class SimClient:

@@ -1,6 +1,6 @@
 """The stories, by the name of the recipe."""
 
-from tests.matrix.stories import barrier, election, latch, lock, locks, registry, rlock, rwlock, semaphore
+from tests.matrix.stories import barrier, election, latch, lock, locks, queue, registry, rlock, rwlock, semaphore
 from tests.matrix.story import Story
 
 STORIES: dict[str, Story] = {
@@ -9,6 +9,7 @@ STORIES: dict[str, Story] = {
     "latch": latch.STORY,
     "lock": lock.STORY,
     "locks": locks.STORY,
+    "queue": queue.STORY,
     "registry": registry.STORY,
     "rlock": rlock.STORY,
     "rwlock": rwlock.STORY,

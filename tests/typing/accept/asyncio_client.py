@@ -22,6 +22,12 @@ async def work() -> None:
         async with client.lock("stock", ttl=5, timeout=1) as held:
             assert_type(held.fence, int)
             held.check()
+    async with aio.queue("mail").take() as job:
+        assert_type(job.tries, int)
+    taken = await aio.queue("mail").take(timeout=0)
+    await taken.ack()
+    async for each in aio.delay_queue("mail"):
+        await each.nack()
     async with aio.lock("/my-lock"):
         pass
     election = aio.election("cron")

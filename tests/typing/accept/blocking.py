@@ -37,6 +37,17 @@ with coord.connect("memory://", namespace="/app", timeout=2.0) as client:
     with client.semaphore("pool", 3) as held:
         assert_type(held.fence, int)
 
+    mail = client.queue("mail", tries=3, hold=60)
+    assert_type(mail.put("x"), str)
+    with mail.take(timeout=5) as job:
+        assert_type(job.value, bytes)
+        job.extend()
+    for each in mail:
+        each.nack(delay=3)
+    assert_type(len(mail), int)
+    client.priority_queue("mail").put(b"x", priority=5)
+    client.delay_queue("mail").put("x", delay=5)
+
 try:
     with coord.lock("/my-lock"):
         pass

@@ -212,6 +212,53 @@ def test_a_guard_that_gave_its_ticket_back_can_be_dropped() -> None:
     assert not quiet(drive, 30)
 
 
+def limited(drive: Drive, seconds: float) -> tuple[Ticket, Owner, list[str]]:
+    """A ticket whose guard may have it for so long, and what the guard is told."""
+    ticket, guard = claimed(drive), Owner()
+    told: list[str] = []
+    drive.keeper.hold(ticket, guard)
+    assert drive.keeper.limit(ticket, drive.clock.now() + seconds, lambda: told.append("over"))
+    return ticket, guard, told
+
+
+def test_a_guard_may_have_a_ticket_for_so_long() -> None:
+    drive = Drive()
+    ticket, _guard, told = limited(drive, 3)
+    assert not quiet(drive, 2.9)
+    assert told == []
+    (commit,) = quiet(drive, 0.2)
+    assert deleted(commit) == [ticket.key]
+    assert told == ["over"]
+    assert not drive.keeper.limit(ticket, drive.clock.now() + 10, lambda: None)
+
+
+def test_a_later_limit_replaces_the_one_before() -> None:
+    drive = Drive()
+    ticket, _guard, told = limited(drive, 3)
+    drive.clock.advance(2)
+    assert drive.keeper.limit(ticket, drive.clock.now() + 3, lambda: told.append("late"))
+    assert not quiet(drive, 2.9)
+    assert quiet(drive, 0.2)
+    assert told == ["late"]
+
+
+def test_a_limit_that_passed_cannot_be_moved_though_the_keeper_has_not_run_yet() -> None:
+    drive = Drive()
+    ticket, _guard, _told = limited(drive, 3)
+    drive.clock.advance(3)
+    assert not drive.keeper.limit(ticket, drive.clock.now() + 10, lambda: None)
+
+
+def test_a_limit_ends_with_its_ticket() -> None:
+    drive = Drive()
+    ticket, _guard, told = limited(drive, 3)
+    drive.keeper.leave(ticket, drive.clock.now() + 1)
+    drive.keeper.deleted(ticket, drive.clock.now())
+    assert not quiet(drive, 10)
+    assert told == []
+    assert not drive.keeper.limit(ticket, drive.clock.now() + 10, lambda: None)
+
+
 def test_a_lease_that_is_gone_takes_its_tickets_along() -> None:
     drive = Drive()
     ticket = claimed(drive)
