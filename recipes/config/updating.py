@@ -27,8 +27,12 @@ from coord.recipes.config.stored import (
     wrote,
 )
 
-LIMIT: Final = 100
-"""Operations or conditions of one transaction; etcd takes 128 unless told otherwise. More are nested."""
+LIMIT: Final = 60
+"""Fields that a transaction compares one by one, and operations of one level of it.
+
+etcd takes 128 unless told otherwise, for a transaction together with those it is nested in. So operations can be
+grouped, and conditions cannot.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +165,7 @@ class Update:
         entry = None if seen.last is None else parse_entry(seen.last)
         return bool(seen.texts) if entry is None else entry.texts != seen.texts
 
-    def _request(self, seen: Snapshot, texts: Mapping[str, str], number: int) -> tuple[Txn, int]:
-        """The transaction, and how deep its conditions are nested."""
+    def _request(self, seen: Snapshot, texts: Mapping[str, str], number: int) -> Txn:
         place = self._place
         changed = changed_fields(seen.texts, texts)
         ops: list[Op] = [
@@ -180,22 +183,29 @@ class Update:
             ops.append(Delete(place.entry(0), place.entry(number - self._keep + 1)))
         first = min([number, *(tried for tried, _ in self._tries)])
         otherwise = (*_reads(place), Get(place.entry(first), place.history_end))
-        return folded(self._unchanged(seen), tuple(ops), otherwise)
+        return Txn(self._unchanged(seen, changed), nested(tuple(ops)), otherwise)
 
-    def _unchanged(self, seen: Snapshot) -> tuple[Compare, ...]:
-        """Nothing is newer than the snapshot, and nothing of it was deleted."""
+    def _unchanged(self, seen: Snapshot, changed: Sequence[str]) -> tuple[Compare, ...]:
+        """Nothing is newer than the snapshot, and nothing of it was deleted.
+
+        A deletion leaves no trace that a range could be compared with, so fields are compared one by one, those that
+        change first. Were one beyond the limit deleted meanwhile, by others than coord and unchanged by us, it is as if
+        that had come right afterwards.
+        """
         place = self._place
         newer = seen.revision + 1
+        changing = {place.key(path) for path in changed}
+        watched = sorted(seen.items.values(), key=lambda item: item.key not in changing)[:LIMIT]
         return (
             Compare(place.prefix, Attribute.MOD, Relation.LESS, newer, place.end),
             Compare(place.entry(0), Attribute.MOD, Relation.LESS, newer, place.history_end),
-            *(Compare(key, Attribute.MOD, Relation.EQUAL, item.mod_revision) for key, item in seen.items.items()),
+            *(Compare(item.key, Attribute.MOD, Relation.EQUAL, item.mod_revision) for item in watched),
         )
 
     async def _sent(self, seen: Snapshot, texts: Mapping[str, str]) -> Written | TxnResult:
         """What was written, or the answer that refused it."""
         number = self._next(seen)
-        request, depth = self._request(seen, texts, number)
+        request = self._request(seen, texts, number)
         written = Written(seen.texts, texts, 0)
         while True:
             try:
@@ -205,8 +215,7 @@ class Update:
             except CoordError as error:
                 raise self._told(error) from error
             else:
-                refusal = _refusal(answer, depth)
-                return replace(written, revision=answer.header.revision) if refusal is None else refusal
+                return replace(written, revision=answer.header.revision) if answer.succeeded else answer
             if isinstance(trouble, OutcomeUnknown):
                 self._unknown = trouble
                 self._tries.append((number, written))
@@ -222,26 +231,11 @@ class Update:
         return OutcomeUnknown(f"whether the configuration was changed is not known: {error}")
 
 
-def folded(compares: tuple[Compare, ...], then: tuple[Op, ...], otherwise: tuple[Op, ...]) -> tuple[Txn, int]:
-    """One transaction of any size from nested ones, and how many conditions deep its `then` is."""
-    while len(then) > LIMIT:
-        then = tuple(Txn((), then[start : start + LIMIT]) for start in range(0, len(then), LIMIT))
-    depth = 0
-    while len(compares) > LIMIT:
-        then, compares = (Txn(compares[-LIMIT:], then, otherwise),), compares[:-LIMIT]
-        depth += 1
-    return Txn(compares, then, otherwise), depth
-
-
-def _refusal(answer: TxnResult, depth: int) -> TxnResult | None:
-    """The part of an answer whose conditions did not hold; None if all did."""
-    for _ in range(depth):
-        if not answer.succeeded:
-            break
-        below = answer.results[0]
-        assert isinstance(below, TxnResult)  # what was folded
-        answer = below
-    return None if answer.succeeded else answer
+def nested(ops: tuple[Op, ...]) -> tuple[Op, ...]:
+    """The same operations, grouped if they are too many for one level of a transaction."""
+    if len(ops) <= LIMIT:
+        return ops
+    return tuple(Txn((), ops[start : start + LIMIT]) for start in range(0, len(ops), LIMIT))
 
 
 async def entries(port: Port, place: Place, deadline: float | None) -> tuple[Entry, ...]:

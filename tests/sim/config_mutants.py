@@ -111,7 +111,7 @@ def _(stack: contextlib.ExitStack) -> None:
     "is lost|the history says|is not in the history",
 )
 def _(stack: contextlib.ExitStack) -> None:
-    swap(stack, Update, "_unchanged", lambda self, seen: ())
+    swap(stack, Update, "_unchanged", lambda self, seen, changed: ())
 
 
 @mutant(
@@ -122,7 +122,7 @@ def _(stack: contextlib.ExitStack) -> None:
 )
 def _(stack: contextlib.ExitStack) -> None:
     plain = Update._unchanged
-    swap(stack, Update, "_unchanged", lambda self, seen: plain(self, seen)[:2])
+    swap(stack, Update, "_unchanged", lambda self, seen, changed: plain(self, seen, changed)[:2])
 
 
 @mutant(
@@ -134,11 +134,11 @@ def _(stack: contextlib.ExitStack) -> None:
     plain = Update._request
 
     def request(self: Any, seen: Snapshot, texts: Mapping[str, str], number: int) -> Any:
-        whole, depth = plain(self, seen, texts, number)
+        whole = plain(self, seen, texts, number)
         fields = tuple(
             op for op in whole.then if isinstance(op, (Put, Delete)) and not op.key.startswith(PLACE.history)
         )
-        return Txn(whole.compares, fields, whole.otherwise), depth
+        return Txn(whole.compares, fields, whole.otherwise)
 
     swap(stack, Update, "_request", request)
 

@@ -1,10 +1,23 @@
 """The stories, by the name of the recipe."""
 
-from tests.matrix.stories import barrier, election, latch, lock, locks, queue, registry, rlock, rwlock, semaphore
+from tests.matrix.stories import (
+    barrier,
+    config,
+    election,
+    latch,
+    lock,
+    locks,
+    queue,
+    registry,
+    rlock,
+    rwlock,
+    semaphore,
+)
 from tests.matrix.story import Story
 
 STORIES: dict[str, Story] = {
     "barrier": barrier.STORY,
+    "config": config.STORY,
     "election": election.STORY,
     "latch": latch.STORY,
     "lock": lock.STORY,

@@ -24,7 +24,7 @@ from coord.recipes.config.base import Options
 from coord.recipes.config.config import Config
 from coord.recipes.config.state import Change
 from coord.recipes.config.stored import Stamp, parse_entry
-from coord.recipes.config.updating import LIMIT, Update, entries, folded
+from coord.recipes.config.updating import LIMIT, Update, entries, nested
 from tests.unit.recipes.direct import Place as Server
 from tests.unit.recipes.stepped import Client, Settings, catch_up, config, place, stored
 
@@ -144,15 +144,14 @@ def test_a_broken_state_is_mended_by_name(server: Server, client: Client) -> Non
 
 
 def test_large_states_are_one_transaction(server: Server, client: Client) -> None:
-    many = {f"f{number:04}": number for number in range(3 * LIMIT + 5)}
+    many = {f"f{number:04}": number for number in range(4 * LIMIT + 5)}
     opened = config(client, dict)
     assert opened.update(many).revision == 2
     assert opened.update({name: value + 1 for name, value in many.items()}).revision == 3
-    interfere(client, lambda: server.server.txn(Txn(then=(Delete(b"/app/f0250"),))))
-    change = opened.update(lambda now: {"f0000": now.get("f0250", 0)})
-    assert (change.revision, change.new["f0000"]) == (5, 0)
-    request, depth = folded((), (Put(b"a"),), ())
-    assert (request, depth) == (Txn((), (Put(b"a"),)), 0)
+    interfere(client, lambda: server.server.txn(Txn(then=(Delete(b"/app/f0200"),))))
+    change = opened.update(lambda now: {"f0200": now.get("f0200", 5) + 1})
+    assert (change.revision, change.new["f0200"]) == (5, 6), "what changes is compared whatever its place"
+    assert nested((Put(b"a"),)) == (Put(b"a"),)
 
 
 def test_a_deletion_by_others_is_noticed(server: Server, client: Client) -> None:
