@@ -139,8 +139,11 @@ class Declared(Protocol):
         """Replace the value; the keeper puts it as soon as it can."""
         ...
 
-    async def withdraw(self) -> None:
-        """Take the key out of the store and stop keeping it; shielded and bounded like `Port.withdraw`."""
+    async def withdraw(self, farewell: bytes | None = None) -> None:
+        """Take the key out of the store and stop keeping it; shielded and bounded like `Port.withdraw`.
+
+        A `farewell` is put in its place first, as the last value that is seen of it.
+        """
         ...
 
 

@@ -48,14 +48,15 @@ class AsyncRecipes(AsyncBarrierMethods, AsyncConfigMethods, AsyncElectionMethods
         *,
         balance: BalanceName = "round_robin",
         zone: str | None = None,
+        brake: float = 0.5,
         timeout: Timeout = DEFAULT,
     ) -> AsyncView:
         """The instances of a service, followed live; see `coord.recipes.blocking.BlockingRecipes.discover`.
 
         Raises:
-            UsageError: the name is no text, or the balance none that exists.
+            UsageError: the name is no text, or the balance or the brake none that exists.
         """
-        return AsyncView(self, service, timeout, balance=balance, zone=zone)
+        return AsyncView(self, service, timeout, balance=balance, zone=zone, brake=brake)
 
     async def instances(self, service: str = "", *, timeout: Timeout = DEFAULT) -> tuple[Instance, ...]:
         """Who is registered for a service now; see `coord.recipes.blocking.BlockingRecipes.instances`.

@@ -57,17 +57,19 @@ class BlockingRecipes(BarrierMethods, ConfigMethods, ElectionMethods, LockMethod
         *,
         balance: BalanceName = "round_robin",
         zone: str | None = None,
+        brake: float = 0.5,
         timeout: Timeout = DEFAULT,
     ) -> View:
         """The instances of a service, followed live: ``with client.discover("orders") as view: view.instances``.
 
         `view.pick()` chooses one as `balance` says: round_robin, random, weighted, least_loaded, sticky (by key) or
-        zone_first (those of `zone`, the caller's, while there are any). `timeout` bounds the first reading.
+        zone_first (those of `zone`, the caller's, while there are any). When more than the share `brake`
+        vanish at once they go on being picked for a minute. `timeout` bounds the first reading.
 
         Raises:
-            UsageError: the name is no text, or the balance none that exists.
+            UsageError: the name is no text, or the balance or the brake none that exists.
         """
-        return View(self, service, timeout, balance=balance, zone=zone)
+        return View(self, service, timeout, balance=balance, zone=zone, brake=brake)
 
     def instances(self, service: str = "", *, timeout: Timeout = DEFAULT) -> tuple[Instance, ...]:
         """Who is registered for a service now, for all services without a name; oldest first.

@@ -168,7 +168,7 @@ LAYOUT: Final = (
     Row(
         "registry",
         "coord/services/<service>/<id>",
-        "instance as JSON: address, metadata, weight, zone",
+        "instance as JSON: address, metadata, weight, zone, state if it takes no calls",
         True,
         "",
     ),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from coord.errors import NoInstances
 from coord.recipes.registry.balance import Balance
+from coord.recipes.registry.brake import NOBODY_KEPT
 from coord.recipes.registry.ejection import Ejections
 from coord.recipes.registry.instance import Instance
 from coord.recipes.registry.roster import NOBODY, Seen
@@ -23,7 +24,8 @@ class Picker:
         self._lock = threading.Lock()
         self._load: Counter[bytes] = Counter()  # calls under way, by key
         self._seen: Seen = NOBODY
-        self._usable: Sequence[tuple[bytes, Instance]] = ()  # of `_seen`, in the order of keys
+        self._kept: Mapping[bytes, Instance] = NOBODY_KEPT
+        self._usable: Sequence[tuple[bytes, Instance]] = ()  # of `_seen` and `_kept`, in the order of keys
         self._among: Sequence[Instance] = ()  # the same without those who are ejected
         self._stale_at = float("inf")  # when somebody ejected comes back
 
@@ -57,11 +59,14 @@ class Picker:
             self._stale_at = now
 
     def _choices(self, seen: Seen, now: float) -> Sequence[Instance]:
-        if seen is self._seen and now < self._stale_at:
+        kept = seen.kept(now)
+        changed = seen is not self._seen or kept is not self._kept
+        if not changed and now < self._stale_at:
             return self._among
-        if seen is not self._seen:
-            self._usable = [(key, each) for key, each in sorted(seen.known.items()) if each.takes_calls]
-            self._seen = seen
+        if changed:
+            everybody = {**kept, **seen.known}
+            self._usable = [(key, each) for key, each in sorted(everybody.items()) if each.takes_calls]
+            self._seen, self._kept = seen, kept
         out: Collection[bytes] = self._ejections.out({key for key, _ in self._usable}, now)
         self._among = [each for key, each in self._usable if key not in out]
         self._stale_at = self._ejections.changes_at(now)

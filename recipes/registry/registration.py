@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from coord.port import Declared
 from coord.program import run_blocking
 from coord.recipes.common.client import HasPrograms, client_deadline
 from coord.recipes.common.durations import Seconds, Timeout, lifetime
-from coord.recipes.registry.instance import Instance, new_instance
+from coord.recipes.registry.instance import LEAVING, Instance, new_instance
 
 
 class RegistrationBase:
@@ -74,7 +75,8 @@ class RegistrationBase:
     async def _withdraw(self) -> None:
         if not self._closed:
             self._closed = True
-            await self._declared.withdraw()
+            # Without the farewell nobody can tell this from an expired lease (see `coord.recipes.registry.brake`).
+            await self._declared.withdraw(replace(self._instance, state=LEAVING).encode())
 
 
 class Registration(RegistrationBase):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -15,7 +15,8 @@ from coord.keys import prefix_end
 from coord.model import Event, EventKind, KeyValue
 from coord.port import Port
 from coord.recipes.common.following import RangeFollower
-from coord.recipes.registry.instance import Instance, parse_instance, service_prefix
+from coord.recipes.registry.brake import NOBODY_KEPT, Brake
+from coord.recipes.registry.instance import LEAVING, Instance, parse_instance, service_prefix
 
 logger = logging.getLogger("coord.registry")
 
@@ -58,6 +59,10 @@ class Seen:
         """Everybody by key."""
         return self._known
 
+    def kept(self, now: float) -> Mapping[bytes, Instance]:
+        """Those who vanished with most of the others and are still to be used, by key."""
+        return NOBODY_KEPT
+
     @cached_property
     def instances(self) -> tuple[Instance, ...]:
         """Everybody, oldest first."""
@@ -68,13 +73,16 @@ NOBODY: Final = Seen({}, 0)
 
 
 class Roster:
-    """The instances of a service, as the events say. Knows no port.
+    """The instances of a service, as the events say; who says that it leaves has left. Knows no port.
 
     One program changes it, any thread may look. An event costs the same however many instances there are: nothing is
     copied unless somebody looks, and who looks is told what has changed since without a comparison of the whole.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, brake: Brake | None = None, now: Callable[[], float] = float) -> None:
+        """Know nobody yet. A brake is told who vanishes, and when by the clock `now`."""
+        self._brake = brake
+        self._now = now
         self._lock = threading.Lock()
         self._known: dict[bytes, Instance] = {}
         self._revision = 0
@@ -94,7 +102,7 @@ class Roster:
 
     def replace(self, items: Iterable[KeyValue], revision: int) -> list[Change]:
         """The whole state at `revision`; returns what changed against what was known."""
-        whole = {item.key: instance for item in items if (instance := self._parse(item)) is not None}
+        whole = {item.key: self._parse(item) for item in items}
         gone = dict.fromkeys(self._known.keys() - whole.keys())
         return self._become({**gone, **whole}, revision)
 
@@ -110,8 +118,9 @@ class Roster:
             self._newest = None  # first of all: a look that nobody else has need not learn what comes now
             looks = list(self._looks)
             changed = []
-            for key, after in news.items():
+            for key, says in news.items():
                 before = self._known.get(key)
+                after = None if says is not None and says.state == LEAVING else says
                 if before == after:
                     continue
                 if after is None:
@@ -123,7 +132,18 @@ class Roster:
                 changed.append((before, after))
             self._revision = revision
             self._turn += 1
+            if self._brake is not None:
+                vanished = [before for before, after in changed if before and after is None and not news[before.key]]
+                seen = [key for key, says in news.items() if says is not None]
+                self._brake.on_change(vanished, seen, len(self._known), self._now())
         return _told(changed, revision)
+
+    def kept(self, now: float) -> Mapping[bytes, Instance]:
+        """Those who vanished with most of the others and are still to be used, by key."""
+        if self._brake is None:
+            return NOBODY_KEPT
+        with self._lock:
+            return self._brake.kept(now)
 
     def _parse(self, item: KeyValue) -> Instance | None:
         instance = parse_instance(item)
@@ -147,6 +167,10 @@ class Look(Seen):
         """The roster, whose lock is held, goes on to another state."""
         if self._overwritten.setdefault(key, before) is None and after is None:
             del self._overwritten[key]  # came and went: whoever comes and goes a million times leaves nothing here
+
+    def kept(self, now: float) -> Mapping[bytes, Instance]:
+        """Those who vanished, as of now."""
+        return self._roster.kept(now)
 
     @property
     def known(self) -> Mapping[bytes, Instance]:
@@ -208,10 +232,13 @@ def _said(instance: Instance) -> tuple[object, ...]:
 class Follower(RangeFollower[Change]):
     """Reads a service's instances and follows their changes; a program's own object, used by one at a time."""
 
-    def __init__(self, port: Port, service: str) -> None:
+    def __init__(self, port: Port, service: str, brake: Brake | None = None) -> None:
         start = service_prefix(service)
-        self.roster = Roster()
+        self.roster = Roster(brake, self._clock)
         super().__init__(port, start, prefix_end(start), self.roster, "the registered instances")
+
+    def _clock(self) -> float:
+        return self._port.now()  # of the newest port
 
     @property
     def seen(self) -> Seen:

@@ -15,6 +15,7 @@ from coord.recipes.common.client import HasPrograms, client_deadline
 from coord.recipes.common.durations import Timeout, call_deadline
 from coord.recipes.common.live import AsyncLive, Live, LiveBase
 from coord.recipes.registry.balance import BalanceName, balance_of
+from coord.recipes.registry.brake import Brake
 from coord.recipes.registry.ejection import Ejections
 from coord.recipes.registry.instance import Instance, service_prefix
 from coord.recipes.registry.picker import Picker
@@ -32,14 +33,17 @@ class _ViewBase(LiveBase[Change, Seen]):
         *,
         balance: BalanceName = "round_robin",
         zone: str | None = None,
+        brake: float = 0.5,
     ) -> None:
         """Describe it; nothing is read yet. `timeout` bounds the first reading when it is opened.
 
         Raises:
-            UsageError: the name is no text, or the balance none that exists.
+            UsageError: the name is no text, or the balance or the brake none that exists.
         """
         service_prefix(service)
         self._service = service
+        self._brake = brake
+        Brake(brake)
         # Nothing secret is chosen; a generator of its own is not disturbed by a program that seeds the common one.
         self._picker = Picker(service, balance_of(balance, zone, random.Random()), Ejections())
         super().__init__(client, timeout)
@@ -65,6 +69,15 @@ class _ViewBase(LiveBase[Change, Seen]):
             RequestRefused: the service may not be read any more.
         """
         return self._seen().instances
+
+    @property
+    def braked(self) -> bool:
+        """True while `pick` also chooses among instances that vanished, since most of all vanished at once.
+
+        Raises:
+            ClosedError, RequestRefused: as for `instances`.
+        """
+        return bool(self._seen().kept(self._client.port.now()))
 
     def failed(self, instance: Instance) -> None:
         """A call to this instance failed: this view does not pick it for a while.
@@ -94,7 +107,7 @@ class _ViewBase(LiveBase[Change, Seen]):
         return f"the instances of {self._service!r}"
 
     def _follow(self) -> Follower:
-        return Follower(self._client.port, self._service)
+        return Follower(self._client.port, self._service, Brake(self._brake))
 
     def _differences(self, before: Seen | None, after: Seen) -> list[Change]:
         return differences(before or NOBODY, after)

@@ -11,7 +11,8 @@ from coord.client.keeper.declaring import Declaration, Stage, _deletion
 from coord.errors import ClosedError, Compacted
 from coord.ops import Delete, Get, Txn
 from coord.port import WatchTarget
-from coord.recipes.registry.roster import Follower
+from coord.recipes.registry.brake import Brake
+from coord.recipes.registry.roster import ChangeKind, Follower, Roster
 from coord.testing.sim.choices import RandomChoices
 from coord.testing.sim.scenarios.registry import RegistryScenario, Shape
 from coord.testing.sim.watch import SimHub
@@ -174,8 +175,8 @@ def _(stack: contextlib.ExitStack) -> None:
 def _(stack: contextlib.ExitStack) -> None:
     plain = Declaration.withdraw
 
-    def withdraw(self: Declaration) -> None:
-        plain(self)
+    def withdraw(self: Declaration, farewell: bytes | None = None) -> None:
+        plain(self, farewell)
         self._late_until = -float("inf")
 
     swap(stack, Declaration, "withdraw", withdraw)
@@ -203,7 +204,10 @@ def _(stack: contextlib.ExitStack) -> None:
 
     def poll(self: Declaration, now: float, duties: list[Any]) -> None:
         plain_poll(self, now, duties)
-        self._due = now + 6.0
+        if isinstance(self._under_way, declaring._Farewell):
+            self._farewell = None
+        else:
+            self._due = now + 6.0
 
     swap(stack, Declaration, "poll", poll)
 
@@ -230,7 +234,64 @@ def _(stack: contextlib.ExitStack) -> None:
     Shape(stays=False),
 )
 def _(stack: contextlib.ExitStack) -> None:
-    def withdraw(self: Declaration) -> None:
+    def withdraw(self: Declaration, farewell: bytes | None = None) -> None:
         self.end(ClosedError("dropped"))
 
     swap(stack, Declaration, "withdraw", withdraw)
+
+
+@mutant(
+    "late farewell",
+    "the last word of what was closed is put whatever is there, and replaces what was registered again",
+    "stored is|does not settle|left behind",
+    Shape(hold=0.0, updates=0, cycles=3),
+    faults=LOSSES,
+)
+def _(stack: contextlib.ExitStack) -> None:
+    plain = Declaration.poll
+
+    def poll(self: Declaration, now: float, duties: list[Any]) -> None:
+        plain(self, now, duties)
+        for duty in duties:
+            if isinstance(duty, declaring._Farewell):
+                duty.request = Txn(then=duty.request.then)
+
+    swap(stack, Declaration, "poll", poll)
+
+
+# --- the brake
+
+
+@mutant(
+    "kept for ever",
+    "who vanished and came back is still among those who are kept",
+    "which did not vanish",
+    Shape(hold=12.0),
+    faults=LEASES,
+)
+def _(stack: contextlib.ExitStack) -> None:
+    plain = Brake.on_change
+
+    def on_change(self: Brake, vanished: Any, seen: Any, present: int, now: float) -> None:
+        plain(self, vanished, (), present, now)
+
+    swap(stack, Brake, "on_change", on_change)
+
+
+@mutant(
+    "every leave counts",
+    "a service that is scaled down is taken for one that vanished: who was closed goes on being called",
+    "which did not vanish",
+    Shape(servers=(1, 1, 1), stays=False),
+)
+def _(stack: contextlib.ExitStack) -> None:
+    plain = Roster.apply
+
+    def apply(self: Roster, events: Any, revision: int) -> Any:
+        changes = plain(self, events, revision)
+        left = [change.instance for change in changes if change.kind is ChangeKind.LEFT]
+        assert self._brake is not None
+        self._brake.on_change(left, (), len(self._known), self._now())
+        return changes
+
+    swap(stack, Roster, "apply", apply)

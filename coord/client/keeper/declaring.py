@@ -52,6 +52,7 @@ class Declaration:
         self._value = value
         self._version = 1  # counts values wanted
         self._stored = 0  # the version known to be in the store under `session`
+        self._farewell: bytes | None = None  # put before the deletion, once
         self._error: CoordError | None = None
         self._trouble: CoordError | None = None
         self._under_way: Duty | None = None  # one at a time: two that overtake each other would leave the older value
@@ -117,11 +118,15 @@ class Declaration:
             self._due = -_FOREVER
             self._shared.wake()
 
-    def withdraw(self) -> None:
-        """Take the key out of the store; the keeper goes on until that is acknowledged (`stage` is then ENDED)."""
+    def withdraw(self, farewell: bytes | None = None) -> None:
+        """Take the key out of the store; the keeper goes on until that is acknowledged (`stage` is then ENDED).
+
+        A farewell is put in its place first, if it can be, so that who watches can tell this from an expired lease.
+        """
         with self._shared.lock:
             if self.stage is not Stage.KEPT:
                 return
+            self._farewell = farewell
             self.stage = Stage.LEAVING
             self._error = ClosedError("the declaration was withdrawn")
             self._due = -_FOREVER
@@ -187,7 +192,11 @@ class Declaration:
             self.end(ClosedError("the declaration was withdrawn"))
             return
         deadline = now + PUT_DEADLINE
-        if self.stage is Stage.LEAVING:
+        if self.stage is Stage.LEAVING and self._farewell is not None:
+            last = Put(self.key, self._farewell, session.lease)
+            whole = Txn(compares=_own(self.key, session.lease, self._newest), then=(last,))
+            self._under_way = _Farewell(self, now, deadline, whole)
+        elif self.stage is Stage.LEAVING:
             self._under_way = Commit(self, now, deadline, _deletion(self.key, session.lease, self._newest))
         else:
             put = Put(self.key, self._value, session.lease)
@@ -206,6 +215,11 @@ class Declaration:
                 self._newest = max(self._newest, result.header.revision)
         if self._successor is not None:
             self._hand_over()
+        elif isinstance(duty, _Farewell):
+            # Said or not, it is said once. One that comes late finds the key deleted or newer than it knows.
+            self._farewell = None
+            if isinstance(result, TxnResult) and result.succeeded:
+                self._newest = max(self._newest, result.header.revision)
         elif isinstance(duty, _Putting):
             self._put_done(duty, error, now)
         elif self.stage is Stage.LEAVING:
@@ -250,6 +264,10 @@ class Declaration:
         self._shared.calls.extend(self._listeners.values())
 
 
+class _Farewell(Commit):
+    __slots__ = ()
+
+
 class _Putting(Commit):
     __slots__ = ("version",)
 
@@ -264,9 +282,12 @@ def _deletion(key: bytes, lease: int, newest: int) -> Txn:
     Another process may have put the same key since, under its own lease; and this client may have declared it anew,
     under the same lease, before a deletion arrives that was given up: what is newer than `newest` is not meant.
     """
+    return Txn(compares=_own(key, lease, newest), then=(Delete(key),), otherwise=(Get(key, keys_only=True),))
+
+
+def _own(key: bytes, lease: int, newest: int) -> tuple[Compare, Compare]:
     ours = Compare(key, Attribute.LEASE, Relation.EQUAL, lease)
-    meant = Compare(key, Attribute.MOD, Relation.LESS, newest + 1)
-    return Txn(compares=(ours, meant), then=(Delete(key),), otherwise=(Get(key, keys_only=True),))
+    return ours, Compare(key, Attribute.MOD, Relation.LESS, newest + 1)
 
 
 def _for_good(error: CoordError) -> bool:

@@ -321,10 +321,10 @@ class Declared:
         """See `coord.port.Declared.update`."""
         self._declaration.update(value)
 
-    async def withdraw(self) -> None:
+    async def withdraw(self, farewell: bytes | None = None) -> None:
         """See `coord.port.Declared.withdraw`."""
         # Handed to the keeper before anything can interrupt; what follows only waits for it.
-        self._declaration.withdraw()
+        self._declaration.withdraw(farewell)
         try:
             await self._port._wait(
                 lambda: True if self._declaration.stage is Stage.ENDED else None,

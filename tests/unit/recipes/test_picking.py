@@ -54,7 +54,7 @@ def test_who_takes_no_calls_is_not_picked(place: Place, client: Moved) -> None:
     register(place, "e", state="what a later version says")
     with View(client, "s") as view:
         assert set(picks(view)) == {"a"}
-        assert len(view.instances) == 5, "they are registered all the same"
+        assert {each.id for each in view.instances} == set("abce"), "registered all the same, but for who leaves"
 
 
 def test_picks_follow_the_changes(place: Place, client: Moved) -> None:
@@ -145,6 +145,26 @@ def test_a_failing_one_is_left_out_for_a_while_by_this_view_alone(place: Place, 
         assert len(picks(view)) == 2
 
 
+def test_those_who_vanished_together_are_picked_for_a_while(place: Place, client: Moved) -> None:
+    for name in "abc":
+        register(place, name)
+    with View(client, "s") as view:
+        changes = view.changes()
+        assert not view.braked
+        for name in "abc":
+            leave(place, name)
+            client.turn.release()
+        for _ in range(6):
+            next(changes)
+        assert view.instances == ()
+        assert view.braked
+        assert set(picks(view)) == set("abc")
+        place.clock.move_to(client.now() + 60)
+        with pytest.raises(NoInstances):
+            view.pick()
+        assert not view.braked
+
+
 def test_when_all_fail_all_are_tried_in_the_end(place: Place, client: Moved) -> None:
     register(place, "a")
     with View(client, "s") as view:
@@ -195,7 +215,7 @@ def test_on_asyncio() -> None:
     async def program() -> None:
         place = Place()
         client = Looped(place, 1)
-        async with asyncio.timeout(10), AsyncView(client, "s", balance="zone_first", zone="z") as view:
+        async with asyncio.timeout(10), AsyncView(client, "s", balance="zone_first", zone="z", brake=1) as view:
             with pytest.raises(NoInstances):
                 await view.pick()
             waits = asyncio.create_task(view.pick(timeout=None))

@@ -5,10 +5,12 @@
 3. A registration that settled is in the store, and after every fault it comes back with its newest value.
 4. What was closed leaves no key, whatever of it still arrives late.
 5. The keys of a process that died go with its lease.
+6. Who said goodbye is kept by no brake, and whoever is kept had vanished.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from bisect import bisect_right
 from collections.abc import Callable
@@ -19,7 +21,8 @@ from coord.client.keeper.session import SERVER_REQUEST_TIMEOUT
 from coord.model import Event, EventKind
 from coord.port import Port
 from coord.recipes.common.client import Background
-from coord.recipes.registry.instance import Instance, new_instance, service_prefix
+from coord.recipes.registry.brake import Brake
+from coord.recipes.registry.instance import LEAVING, Instance, new_instance, service_prefix
 from coord.recipes.registry.registration import RegistrationBase
 from coord.recipes.registry.roster import Change, ChangeKind, Follower
 from coord.testing.sim.choices import Choices, RandomChoices
@@ -30,9 +33,6 @@ from coord.testing.sim.world import Faults, Program, SimClient, Violation
 SERVICE = "s"
 STRANGERS = (service_prefix(SERVICE) + b"!", service_prefix("s2") + b"x")
 SLACK = 1.0  # seconds by which an expiry may be late, since other things happen at the same instant
-
-MakeFollower = Callable[[Port, str], Follower]
-State = dict[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,22 @@ class Shape:
     hold: float = 4.0
     updates: int = 1
     stays: bool = True
+
+
+State = dict[bytes, bytes]
+
+
+class CountingFollower(Follower):
+    """A follower whose brake engages as soon as more than half have vanished, be it one. Counts how often it reads."""
+
+    def __init__(self, port: Port, service: str) -> None:
+        super().__init__(port, service, Brake(0.5, fewest=1))
+        self.reads = 0
+
+    async def read(self, deadline: float | None) -> list[Change]:
+        """Read everything."""
+        self.reads += 1
+        return await super().read(deadline)
 
 
 class SimOwner:
@@ -88,14 +104,17 @@ class RegistryScenario(Scenario):
         *,
         faults: Faults | None = None,
         budget: int = 0,
-        make_follower: MakeFollower = Follower,
+        make_follower: Callable[[Port, str], CountingFollower] = CountingFollower,
     ) -> None:
         super().__init__(choices, faults=faults, budget=budget)
         self.shape = shape
         self._make_follower = make_follower
+        self._polite: list[tuple[int, frozenset[bytes]]] = [(0, frozenset())]  # who said goodbye last
+        self.goodbyes = 0
+        self.braked = 0  # how often a view kept somebody
         self._past: list[tuple[int, State]] = [(0, {})]  # what was registered, and since which revision
         self._kept: dict[bytes, tuple[SimClient, RegistrationBase]] = {}  # the newest registration of each key
-        self._followers: list[tuple[SimClient, Follower]] = []
+        self._followers: list[tuple[SimClient, CountingFollower]] = []
         self._gone_by: dict[int, float] = {}  # when the keys of a dead client must be gone
         self._boots = 0
         server = self.world.server
@@ -154,18 +173,26 @@ class RegistryScenario(Scenario):
 
     def _remember(self, revision: int, events: list[Event]) -> None:
         prefix = service_prefix(SERVICE)
-        state = dict(self._past[-1][1])
+        state, polite = dict(self._past[-1][1]), self._polite[-1][1]
         for event in events:
             key = event.item.key
             if not key.startswith(prefix) or key in STRANGERS:
                 continue
             state.pop(key, None)
-            if event.kind is EventKind.PUT:
+            if event.kind is EventKind.PUT and not _says_goodbye(event.item.value):
                 state[key] = event.item.value
+                polite -= {key}
+            elif event.kind is EventKind.PUT:
+                polite |= {key}
+                self.goodbyes += 1
         self._past.append((revision, state))
+        self._polite.append((revision, polite))
 
     def _stored(self, revision: int) -> State:
         return self._past[bisect_right(self._past, revision, key=lambda entry: entry[0]) - 1][1]
+
+    def _polite_at(self, revision: int) -> frozenset[bytes]:
+        return self._polite[bisect_right(self._polite, revision, key=lambda entry: entry[0]) - 1][1]
 
     @property
     def _now_stored(self) -> State:
@@ -181,12 +208,22 @@ class RegistryScenario(Scenario):
             else:
                 told[key] = change.instance
 
-    def _is_exact(self, follower: Follower, told: dict[bytes, Instance]) -> None:
+    def _is_exact(self, follower: CountingFollower, told: dict[bytes, Instance]) -> None:
         known, revision = follower.seen.known, follower.seen.revision
         if _values(known) != self._stored(revision):
             raise Violation(f"a view at revision {revision} is {known}, stored was {self._stored(revision)}")
         if _values(told) != _values(known):
             raise Violation(f"what was told adds up to {told}, the view is {known}")
+        self._keeps_only_who_vanished(follower)
+
+    def _keeps_only_who_vanished(self, follower: CountingFollower) -> None:
+        kept = follower.seen.kept(self.world.clock.now())
+        self.braked += bool(kept)
+        # Nobody can tell from a list why somebody is not in it.
+        gone = self._polite_at(follower.seen.revision) if follower.reads == 1 else frozenset()
+        wrong = [key for key in kept if key in follower.seen.known or key in gone]
+        if wrong:
+            raise Violation(f"a view keeps {wrong}, which did not vanish")
 
     def _views_are_the_present(self) -> None:
         """Nothing is under way: whoever waits for a change has missed none."""
@@ -293,6 +330,10 @@ def _rests(client: SimClient, leases: set[int]) -> bool:
     """Its keeper has nothing to do but to renew leases that exist."""
     declarations = client.keeper.declarations
     return all(each.lease in leases and not each.disputed for each in declarations)
+
+
+def _says_goodbye(value: bytes) -> bool:
+    return bool(json.loads(value).get("state") == LEAVING)
 
 
 def _values(known: Any) -> State:
