@@ -49,14 +49,17 @@ class AsyncRecipes(AsyncBarrierMethods, AsyncConfigMethods, AsyncElectionMethods
         balance: BalanceName = "round_robin",
         zone: str | None = None,
         brake: float = 0.5,
+        tags: Mapping[str, str] | None = None,
         timeout: Timeout = DEFAULT,
     ) -> AsyncView:
         """The instances of a service, followed live; see `coord.recipes.blocking.BlockingRecipes.discover`.
 
+        With `tags` only those are seen whose metadata say all of that.
+
         Raises:
-            UsageError: the name is no text, or the balance or the brake none that exists.
+            UsageError: the name is no text, the balance or the brake none that exists, or the tags are not text.
         """
-        return AsyncView(self, service, timeout, balance=balance, zone=zone, brake=brake)
+        return AsyncView(self, service, timeout, balance=balance, zone=zone, brake=brake, tags=tags)
 
     async def instances(self, service: str = "", *, timeout: Timeout = DEFAULT) -> tuple[Instance, ...]:
         """Who is registered for a service now; see `coord.recipes.blocking.BlockingRecipes.instances`.

@@ -58,6 +58,7 @@ class BlockingRecipes(BarrierMethods, ConfigMethods, ElectionMethods, LockMethod
         balance: BalanceName = "round_robin",
         zone: str | None = None,
         brake: float = 0.5,
+        tags: Mapping[str, str] | None = None,
         timeout: Timeout = DEFAULT,
     ) -> View:
         """The instances of a service, followed live: ``with client.discover("orders") as view: view.instances``.
@@ -66,10 +67,12 @@ class BlockingRecipes(BarrierMethods, ConfigMethods, ElectionMethods, LockMethod
         zone_first (those of `zone`, the caller's, while there are any). When more than the share `brake`
         vanish at once they go on being picked for a minute. `timeout` bounds the first reading.
 
+        With `tags` only those are seen whose metadata say all of that.
+
         Raises:
-            UsageError: the name is no text, or the balance or the brake none that exists.
+            UsageError: the name is no text, the balance or the brake none that exists, or the tags are not text.
         """
-        return View(self, service, timeout, balance=balance, zone=zone, brake=brake)
+        return View(self, service, timeout, balance=balance, zone=zone, brake=brake, tags=tags)
 
     def instances(self, service: str = "", *, timeout: Timeout = DEFAULT) -> tuple[Instance, ...]:
         """Who is registered for a service now, for all services without a name; oldest first.

@@ -112,19 +112,29 @@ def new_instance(
     _check_text("a state", state)
     if isinstance(weight, bool) or not isinstance(weight, int) or weight < 0:
         raise UsageError(f"the weight is a whole number from 0 on, not {weight!r}")
-    if not isinstance(metadata, Mapping | None):
-        raise UsageError(f"metadata are a mapping of text to text, not {metadata!r}")
-    for name, value in (metadata or {}).items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise UsageError(f"metadata are text, not {name!r}: {value!r}")
+    said = checked_metadata(metadata)
     if id is not None and not (isinstance(id, str) and _ID.fullmatch(id)):
         raise UsageError(f"an id is up to 128 letters, digits, '.', '_', '~' and '-', not {id!r}")
-    made = Instance(service, id or secrets.token_hex(8), address, dict(metadata or {}), weight, zone, 0, state)
+    made = Instance(service, id or secrets.token_hex(8), address, said, weight, zone, 0, state)
     try:
         made.key, made.encode()  # only whether it can be done
     except UnicodeEncodeError as error:
         raise UsageError(f"an instance is stored as UTF-8, which this is not: {error}") from error
     return made
+
+
+def checked_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """A copy of what an instance says of itself, or of what is asked of one.
+
+    Raises:
+        UsageError: it is no mapping of text to text.
+    """
+    if not isinstance(metadata, Mapping | None):
+        raise UsageError(f"metadata are a mapping of text to text, not {metadata!r}")
+    for name, value in (metadata or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise UsageError(f"metadata are text, not {name!r}: {value!r}")
+    return dict(metadata or {})
 
 
 def _check_text(what: str, value: object) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Final
 from weakref import WeakSet
 
@@ -79,8 +80,17 @@ class Roster:
     copied unless somebody looks, and who looks is told what has changed since without a comparison of the whole.
     """
 
-    def __init__(self, brake: Brake | None = None, now: Callable[[], float] = float) -> None:
-        """Know nobody yet. A brake is told who vanishes, and when by the clock `now`."""
+    def __init__(
+        self,
+        brake: Brake | None = None,
+        now: Callable[[], float] = float,
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Know nobody yet; the others have metadata that says all of `tags`.
+
+        A brake is told who vanishes, and when by the clock `now`.
+        """
+        self._tags = tags.items()
         self._brake = brake
         self._now = now
         self._lock = threading.Lock()
@@ -120,7 +130,7 @@ class Roster:
             changed = []
             for key, says in news.items():
                 before = self._known.get(key)
-                after = None if says is not None and says.state == LEAVING else says
+                after = says if says is not None and self._shows(says) else None
                 if before == after:
                     continue
                 if after is None:
@@ -137,6 +147,9 @@ class Roster:
                 seen = [key for key, says in news.items() if says is not None]
                 self._brake.on_change(vanished, seen, len(self._known), self._now())
         return _told(changed, revision)
+
+    def _shows(self, instance: Instance) -> bool:
+        return instance.state != LEAVING and self._tags <= instance.metadata.items()
 
     def kept(self, now: float) -> Mapping[bytes, Instance]:
         """Those who vanished with most of the others and are still to be used, by key."""
@@ -232,9 +245,15 @@ def _said(instance: Instance) -> tuple[object, ...]:
 class Follower(RangeFollower[Change]):
     """Reads a service's instances and follows their changes; a program's own object, used by one at a time."""
 
-    def __init__(self, port: Port, service: str, brake: Brake | None = None) -> None:
+    def __init__(
+        self,
+        port: Port,
+        service: str,
+        brake: Brake | None = None,
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         start = service_prefix(service)
-        self.roster = Roster(brake, self._clock)
+        self.roster = Roster(brake, self._clock, tags)
         super().__init__(port, start, prefix_end(start), self.roster, "the registered instances")
 
     def _clock(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from coord.recipes.common.live import AsyncLive, Live, LiveBase
 from coord.recipes.registry.balance import BalanceName, balance_of
 from coord.recipes.registry.brake import Brake
 from coord.recipes.registry.ejection import Ejections
-from coord.recipes.registry.instance import Instance, service_prefix
+from coord.recipes.registry.instance import Instance, checked_metadata, service_prefix
 from coord.recipes.registry.picker import Picker
 from coord.recipes.registry.roster import NOBODY, Change, Follower, Seen, differences
 
@@ -34,15 +34,17 @@ class _ViewBase(LiveBase[Change, Seen]):
         balance: BalanceName = "round_robin",
         zone: str | None = None,
         brake: float = 0.5,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         """Describe it; nothing is read yet. `timeout` bounds the first reading when it is opened.
 
         Raises:
-            UsageError: the name is no text, or the balance or the brake none that exists.
+            UsageError: the name is no text, the balance or the brake none that exists, or the tags are not text.
         """
         service_prefix(service)
         self._service = service
         self._brake = brake
+        self._tags = checked_metadata(tags)
         Brake(brake)
         # Nothing secret is chosen; a generator of its own is not disturbed by a program that seeds the common one.
         self._picker = Picker(service, balance_of(balance, zone, random.Random()), Ejections())
@@ -107,7 +109,7 @@ class _ViewBase(LiveBase[Change, Seen]):
         return f"the instances of {self._service!r}"
 
     def _follow(self) -> Follower:
-        return Follower(self._client.port, self._service, Brake(self._brake))
+        return Follower(self._client.port, self._service, Brake(self._brake), self._tags)
 
     def _differences(self, before: Seen | None, after: Seen) -> list[Change]:
         return differences(before or NOBODY, after)

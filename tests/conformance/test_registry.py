@@ -396,3 +396,12 @@ def test_picking_on_asyncio(server: ServerProcess, prefix: bytes) -> None:
                             assert instance.address == "b:1"
 
     asyncio.run(main())
+
+
+def test_views_by_tags(client: coord.Client, other: coord.Client) -> None:
+    with (
+        client.register("orders", "a:1", metadata={"version": "2"}),
+        client.register("orders", "b:1", metadata={"version": "3", "more": ""}),
+        other.discover("orders", tags={"version": "3"}) as view,
+    ):
+        assert addresses(view.instances) == ["b:1"]

@@ -13,6 +13,7 @@ from coord.errors import CallTimeout, ClosedError, HistoryLost, PermissionDenied
 from coord.model import Event, EventKind, KeyValue
 from coord.ops import Delete, Put, Txn
 from coord.program import run_blocking
+from coord.recipes.registry.brake import Brake
 from coord.recipes.registry.instance import Instance, new_instance, parse_instance, service_prefix
 from coord.recipes.registry.roster import NOBODY, Change, ChangeKind, Follower, Roster, Seen, differences
 from tests.unit.recipes.direct import DirectPort, Place
@@ -356,3 +357,24 @@ def test_closing_is_told_and_leaves_no_watch() -> None:
     with pytest.raises(ClosedError):
         step(follower)
     assert not client.hub.watchers
+
+
+# --- tags
+
+
+def test_only_those_that_say_all_of_the_tags_are_seen() -> None:
+    roster = Roster(tags={"v": "3", "x": "y"})
+    both, one = ({"v": "3", "x": "y", "more": ""}, {"v": "3"})
+    first, second = (new_instance("s", "a", id=name, metadata=both) for name in "ab")
+    other = new_instance("s", "a", id="b", metadata=one)
+    assert told(roster.replace([stored(first, 2), stored(other, 3)], 3)) == [(JOINED, "a")]
+    assert told(roster.apply([put(second, 4)], 4)) == [(JOINED, "b")]
+    assert told(roster.apply([put(other, 5)], 5)) == [(LEFT, "b")]
+
+
+def test_who_says_something_else_has_not_vanished() -> None:
+    brake = Brake(0.5, fewest=1)
+    roster = Roster(brake, tags={"v": "3"})
+    roster.apply([put(new_instance("s", "a", id="a", metadata={"v": "3"}), 2)], 2)
+    assert told(roster.apply([put(A, 3)], 3)) == [(LEFT, "a")]
+    assert not roster.kept(0)
