@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from coord.model import DEFAULT
 from coord.recipes.barriers.barrier import AsyncBarrier, Barrier
+from coord.recipes.barriers.double_barrier import AsyncDoubleBarrier, DoubleBarrier
 from coord.recipes.barriers.latch import AsyncLatch, Latch
 from coord.recipes.common.client import HasPrograms
+from coord.recipes.common.durations import Seconds, Timeout
 
 
 class BarrierMethods(HasPrograms):
@@ -30,6 +33,18 @@ class BarrierMethods(HasPrograms):
         """
         return Latch(self, name, count)
 
+    def double_barrier(
+        self, name: str | bytes, parties: int, *, ttl: Seconds = 10, timeout: Timeout = DEFAULT
+    ) -> DoubleBarrier:
+        """So many begin together, and end together: ``with client.double_barrier("round", 3): ...``.
+
+        See `coord.recipes.barriers.double_barrier.DoubleBarrier`.
+
+        Raises:
+            UsageError: the name is empty, the number is none, or a duration is none.
+        """
+        return DoubleBarrier(self, name, parties, ttl=ttl, timeout=timeout)
+
 
 class AsyncBarrierMethods(HasPrograms):
     """Barriers of the asyncio client."""
@@ -53,3 +68,15 @@ class AsyncBarrierMethods(HasPrograms):
             UsageError: the name is empty, or the count is none.
         """
         return AsyncLatch(self, name, count)
+
+    def double_barrier(
+        self, name: str | bytes, parties: int, *, ttl: Seconds = 10, timeout: Timeout = DEFAULT
+    ) -> AsyncDoubleBarrier:
+        """So many begin together, and end together: ``async with client.double_barrier("round", 3): ...``.
+
+        See `coord.recipes.barriers.double_barrier.AsyncDoubleBarrier`.
+
+        Raises:
+            UsageError: the name is empty, the number is none, or a duration is none.
+        """
+        return AsyncDoubleBarrier(self, name, parties, ttl=ttl, timeout=timeout)

@@ -166,6 +166,13 @@ LAYOUT: Final = (
         "",
     ),
     Row(
+        "double barrier",
+        "<name>/double/<lease>-<n>",
+        "empty, then: waits for 3, then: in with <lease>-<n> of one of them",
+        True,
+        "",
+    ),
+    Row(
         "registry",
         "coord/services/<service>/<id>",
         "instance as JSON: address, metadata, weight, zone, state if it takes no calls",
@@ -188,7 +195,7 @@ LAYOUT: Final = (
     ),
 )
 
-_OTHER_RECIPES: Final = re.compile(rb"(?:rw/[rw]|sem)/|latch/|barrier\Z")
+_OTHER_RECIPES: Final = re.compile(rb"(?:rw/[rw]|sem)/|latch/|double/|barrier\Z")
 
 # Go prints a lease id with %x, so a negative one (they can be chosen freely) has a sign in front.
 _CONTENDER: Final = re.compile(rb"-?[0-9a-f]{1,16}(?:-[0-9a-f]+)?")
@@ -242,6 +249,11 @@ def latch_done_of(name: bytes) -> bytes:
 def latch_calls_of(name: bytes) -> bytes:
     """What the keys of running count-downs stand under."""
     return name + b"/latch/calls"
+
+
+def double_of(name: bytes) -> bytes:
+    """What the members of a double barrier stand under."""
+    return name + b"/double"
 
 
 def is_of_another_recipe(name: bytes, key: bytes) -> bool:

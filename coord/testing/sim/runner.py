@@ -59,6 +59,7 @@ class Totals:
 
 SCENARIOS: Final = (
     "barrier",
+    "double_barrier",
     "latch",
     "election",
     "lock",

@@ -3,6 +3,7 @@
 from tests.matrix.stories import (
     barrier,
     config,
+    double_barrier,
     election,
     latch,
     lock,
@@ -18,6 +19,7 @@ from tests.matrix.story import Story
 STORIES: dict[str, Story] = {
     "barrier": barrier.STORY,
     "config": config.STORY,
+    "double_barrier": double_barrier.STORY,
     "election": election.STORY,
     "latch": latch.STORY,
     "lock": lock.STORY,

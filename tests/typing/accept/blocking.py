@@ -34,6 +34,8 @@ with coord.connect("memory://", namespace="/app", timeout=2.0) as client:
         return str(user_id)
 
     assert_type(work(7), str)
+    with client.double_barrier("round", 1, ttl=5, timeout=1) as member:
+        assert_type(member.parties, int)
     with client.semaphore("pool", 3) as held:
         assert_type(held.fence, int)
 
