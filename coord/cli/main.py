@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from coord.cli import electing, kv, local, locking, output, services, status
+from coord.cli import config, electing, kv, local, locking, output, services, status
 from coord.cli.options import GLOBAL_WITH_VALUE, Format, Options
 from coord.cli.output import problem, told
 from coord.errors import CoordError, LocalServerNotice, UsageError
@@ -32,6 +32,7 @@ _LOCK_WORDS = 2  # "lock" and the name; what follows is the command
 for group in (kv, locking, electing, services, status):
     group.add(app)
 app.add_typer(local.app, name="local")
+app.add_typer(config.app, name="config")
 
 
 def _version(wanted: bool) -> None:
