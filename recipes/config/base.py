@@ -86,7 +86,6 @@ class ConfigBase(LiveBase[Change[T], Seen[T]], Generic[T]):
         self._cache = None if options.cache is None else Cache(options.cache, self._place.prefix)
         self._strangers: set[str] = set()
         self._teller: Background | None = None
-        self._told_in: object = None  # the thread or task that runs on_change
         super().__init__(client, timeout)
 
     def __repr__(self) -> str:
@@ -220,11 +219,6 @@ class ConfigBase(LiveBase[Change[T], Seen[T]], Generic[T]):
         seen = following.follower.seen
         if self._cache is not None and not seen.stale:
             self._cache.save(seen.texts, seen.revision)
-
-    def _stop_telling(self, here: object) -> Background | None:
-        """What is to be stopped: not the callback that closes it."""
-        teller, self._teller = self._teller, None
-        return None if here is not None and here is self._told_in else teller
 
     # --- changing
 

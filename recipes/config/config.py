@@ -49,7 +49,7 @@ class Config(ConfigBase[T], Live[Change[T], Seen[T]]):
     def close(self) -> None:
         """Stop following; a callback that runs is waited for, two seconds at most. Again is harmless."""
         super().close()
-        teller = self._stop_telling(threading.current_thread())
+        teller, self._teller = self._teller, None
         if teller is not None:
             teller.stop()
 
@@ -57,7 +57,6 @@ class Config(ConfigBase[T], Live[Change[T], Seen[T]]):
         following = self._following
         if following is None:
             return
-        self._told_in = threading.current_thread()
         try:
             for change in self._news(following):
                 try:
@@ -154,6 +153,8 @@ class Config(ConfigBase[T], Live[Change[T], Seen[T]]):
 class AsyncConfig(ConfigBase[T], AsyncLive[Change[T], Seen[T]]):
     """A typed configuration on asyncio; see `Config`. `on_change` runs on the loop and may be a coroutine function."""
 
+    _told_in: asyncio.Task[Any] | None = None  # what runs on_change
+
     async def __aenter__(self) -> Self:
         await self._started()
         return self
@@ -161,8 +162,9 @@ class AsyncConfig(ConfigBase[T], AsyncLive[Change[T], Seen[T]]):
     async def close(self) -> None:
         """Stop following; see `Config.close`. A callback that waits is cancelled."""
         await super().close()
-        teller = self._stop_telling(asyncio.current_task())
-        if teller is not None:
+        teller, self._teller = self._teller, None
+        # A callback that closes it goes on to its own end.
+        if teller is not None and asyncio.current_task() is not self._told_in:
             await teller.stop()
 
     async def _tell(self, port: Port) -> None:

@@ -271,6 +271,28 @@ def test_a_callback_may_close_it(client: coord.Client) -> None:
         _ = config.current
 
 
+def test_a_callback_on_asyncio_may_close_it(server: ServerProcess, prefix: bytes) -> None:
+    ended: list[bool] = []
+
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE), coord.aio.connect(server.endpoint, namespace=prefix) as client:
+            done = asyncio.Event()
+
+            async def on_change(_: Change[Any]) -> None:
+                await config.close()
+                await asyncio.sleep(0)
+                ended.append(True)
+                done.set()
+
+            config = client.config("/app/", on_change=on_change)
+            async with config:
+                await client.put("/app/a", "1")
+                await done.wait()
+
+    asyncio.run(main())
+    assert ended == [True]
+
+
 def test_nothing_answers() -> None:
     with coord.connect("http://127.0.0.1:1", timeout=0.3) as client:
         config = client.config("/app/")

@@ -192,6 +192,29 @@ def test_a_lost_answer_is_found_in_the_history(server: Server, client: Client) -
     assert stored(server) == {"/app/level": b"1"}
 
 
+def test_what_was_found_is_not_taken_for_the_own_change(server: Server, client: Client) -> None:
+    """The entry of what was found has the number that the own one had in an attempt before."""
+    plain = client._commit
+    writes: list[Txn] = []
+
+    async def commit(request: Txn, *, deadline: float | None) -> Any:
+        if not request.writes:
+            return await plain(request, deadline=deadline)
+        writes.append(request)
+        if len(writes) == 1:
+            server.server.put(b"/app/level", b"7")
+            raise OutcomeUnknown("lost, and never arrives")
+        answer = await plain(request, deadline=deadline)
+        if len(writes) == 3:
+            raise OutcomeUnknown("the answer is lost")
+        return answer
+
+    client._commit = commit  # type: ignore[method-assign]  # what the test is about
+    written = run_blocking(made(client).run(count_up))
+    assert (written.before, written.after, written.revision) == ({"level": "7"}, {"level": "8"}, 3)
+    assert len(writes) == 4
+
+
 def test_a_lost_answer_is_found_behind_others(server: Server, client: Client) -> None:
     lose_answer(client, lambda: config(client).update(lambda now: {"level": now.level + 1}))
     written = run_blocking(made(client).run(count_up))
