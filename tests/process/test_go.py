@@ -1,4 +1,4 @@
-"""Go programs on clientv3/concurrency and ours want the same lock: they take turns, whoever serves them.
+"""Go programs on clientv3/concurrency and ours want the same lock, or to lead: they take turns, whoever serves them.
 
 Built from Debian's golang-go and golang-etcd-server-dev; nothing is downloaded.
 """
@@ -128,3 +128,73 @@ def test_they_count_together_and_nothing_is_lost(
     assert counted is not None
     assert int(counted.text) == ROUNDS * len(actors)
     assert _contenders(client, name) == 0
+
+
+def test_go_waits_for_our_leader_and_follows_whom_we_follow(client: coord.Client, peer: Peer, name: str) -> None:
+    election = client.election(name)
+    observer = peer("observe", name)
+    with election.lead("ours") as leader:
+        observer.wait_for("leader ours")
+        leader.proclaim("ours, busy")
+        observer.wait_for("leader ours, busy")
+        waiting = peer("election", name)
+        until(lambda: len(election.candidates()) == 2, "two stand")
+        assert waiting.said("have") is None
+        leader.check()
+    waiting.wait_for("have")
+    observer.wait_for("leader go")
+    found = election.leader()
+    assert found is not None
+    assert f"have {found.key.decode()} {found.term}" in waiting.text
+    waiting.tell("go")
+    assert waiting.end() == 0, waiting.text
+    assert election.leader() is None
+
+
+def test_we_wait_for_a_leader_of_go_and_observe_it(client: coord.Client, peer: Peer, name: str) -> None:
+    election = client.election(name)
+    told = election.observe()
+    assert next(told) is None
+    holder = peer("election", name)
+    seen = next(told)
+    assert seen is not None
+    assert seen.text == "go"
+    holder.tell("go")
+    with election.lead("ours", timeout=30) as leader:
+        assert leader.term > seen.term
+
+
+def test_leadership_is_passed_on_to_go_but_not_over_it(client: coord.Client, peer: Peer, name: str) -> None:
+    election = client.election(name)
+    leader = election.campaign("ours")
+    first = peer("election", name)
+    until(lambda: len(election.candidates()) == 2, "Go stands")
+    second = peer("election", name)
+    until(lambda: len(election.candidates()) == 3, "and once more")
+    ours, one, other = election.candidates()
+    assert ours.key == leader.key
+    with pytest.raises(coord.CallTimeout):
+        election.transfer(other, timeout=0)
+    leader.check()
+    election.transfer(one)
+    first.wait_for("have")
+    assert second.said("have") is None
+    first.tell("go")
+    second.wait_for("have")
+    second.tell("go")
+    assert second.end() == 0, second.text
+
+
+def test_they_lead_in_turns_and_nothing_is_lost(
+    client: coord.Client, peer: Peer, server: ServerProcess, name: str
+) -> None:
+    program = COUNTING.replace("client.lock(name, ttl=3)", 'client.election(name, ttl=3).lead("ours")')
+    actors = [peer("election", name, str(ROUNDS)) for _ in range(2)]
+    with ExitStack() as stack:
+        actors += [stack.enter_context(python(program, server.endpoint, name, str(ROUNDS))) for _ in range(2)]
+        for actor in actors:
+            assert actor.end(120) == 0, actor.text
+    counted = client.get(name + ".counter")
+    assert counted is not None
+    assert int(counted.text) == ROUNDS * len(actors)
+    assert client.election(name).candidates() == []

@@ -13,6 +13,7 @@ from coord.model import EventKind
 from coord.ops import Delete, Get, Txn
 from coord.port import WatchTarget
 from coord.recipes.elections import observing
+from coord.recipes.elections.candidacy import Candidacy
 from coord.recipes.elections.candidate import Candidate, as_candidate, as_leader, candidates
 from coord.recipes.elections.handover import Handover
 from coord.recipes.elections.leadership import LeadershipBase
@@ -323,3 +324,43 @@ def _(stack: contextlib.ExitStack) -> None:
         await plain(self, keys[:1], *rest)
 
     swap(stack, Line, "_wait_gone", wait)
+
+
+# --- role reports
+
+
+@mutant(
+    "the role is what it was",
+    "a report at the interval that says what the last one said: the leader does not hear that its lease is lost",
+    "reported to lead",
+    Shape(programs=(1,), reporters=1),
+    faults=Faults(cut=6, pause=4, restart=0, compact=0, crash=0, close=0),
+)
+def _(stack: contextlib.ExitStack) -> None:
+    async def keep(self: Candidacy[Any], guard: Any, until: float) -> bool:
+        await self._port.sleep(until=until)
+        return True
+
+    swap(stack, Candidacy, "_keep", keep)
+
+
+@mutant(
+    "a place is kept beyond its lease",
+    "a participant goes on with the key of a lease that has ended, and never turns leader",
+    "do not end|nothing can happen|which is gone|waits although its own|entered without",
+    Shape(programs=(1,), hold=40.0, reporters=1),
+    faults=Faults(cut=6, pause=4, restart=0, compact=0, crash=0, close=0),
+)
+def _(stack: contextlib.ExitStack) -> None:
+    async def step_down(self: Candidacy[Any]) -> None:
+        return
+
+    plain = Candidacy._stand
+
+    async def stand(self: Candidacy[Any], session: Any, patience: Any) -> Any:
+        if self._ticket is not None and self._fence is not None:
+            return self._ticket, False
+        return await plain(self, session, patience)
+
+    swap(stack, Candidacy, "_stand", stand)
+    swap(stack, Candidacy, "_step_down", step_down)

@@ -22,7 +22,7 @@ from typing import Any
 
 from coord.client.keeper.ledger import Ticket
 from coord.errors import CallTimeout, CoordError, LeadershipLost, LockTimeout, NoCandidate, NotOwner, OutcomeUnknown
-from coord.model import Event, EventKind
+from coord.model import Event, EventKind, LeaseState
 from coord.ops import Put, Txn, missing
 from coord.recipes.common.layout import is_contender
 from coord.recipes.elections.candidacy import Candidacy, Report
@@ -190,6 +190,8 @@ class ElectionScenario(LockScenario):
                 if told.report in (Report.FIRST_LEADER, Report.TURNED_LEADER) and told.leader is not None:
                     guard = told.leader
                     self.enter(guard)
+                elif told.leader is not None and told.leader.state is LeaseState.LOST:
+                    raise Violation(f"{told.leader!r} is reported to lead")
                 elif guard is not None and told.leader is None:
                     self.guards.pop(guard.key, None)
                     if self.proves(guard):
