@@ -6,9 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from coord.client.keeper.session import Session
-from coord.client.ports.base import PortBase
-from coord.errors import CallTimeout, Compacted, CoordError, OutcomeUnknown
+from coord.errors import CallTimeout, Compacted, OutcomeUnknown
 from coord.model import EventKind
 from coord.ops import Delete, Get, Txn
 from coord.port import WatchTarget
@@ -18,15 +16,11 @@ from coord.recipes.elections.candidate import Candidate, as_candidate, as_leader
 from coord.recipes.elections.handover import Handover
 from coord.recipes.elections.leadership import LeadershipBase
 from coord.recipes.elections.observing import Ballot, Observer
-from coord.recipes.ownership.fenced import OwnedTxn
-from coord.recipes.ownership.turn import Line
 from coord.testing.sim.choices import RandomChoices
-from coord.testing.sim.port import SimPort
 from coord.testing.sim.scenarios.election import ElectionScenario, Shape
 from coord.testing.sim.watch import SimHub
 from coord.testing.sim.world import Faults
 from tests.sim import lock_mutants
-from tests.sim.lock_mutants import go_keys, strike
 from tests.sim.proof import Mutants, Patch, swap
 
 MUTANTS = Mutants()
@@ -45,6 +39,11 @@ def mutant(name: str, story: str, shows: str, *shapes: Shape, faults: Faults = A
         return ElectionScenario(RandomChoices(seed), many[seed % len(many)], budget=seed % 6, faults=faults)
 
     return MUTANTS.enter(name, story, shows, build)
+
+
+def as_for_locks(stack: contextlib.ExitStack, name: str) -> None:
+    """Put back a bug of the locks, which share the queue."""
+    next(bug for bug in lock_mutants.MUTANTS if bug.name == name).apply(stack)
 
 
 # --- observers
@@ -181,7 +180,7 @@ def _(stack: contextlib.ExitStack) -> None:
     Shape(programs=(1, 1), cycles=2, hold=0.0),
 )
 def _(stack: contextlib.ExitStack) -> None:
-    go_keys(stack)
+    as_for_locks(stack, "release by name")
 
 
 @mutant(
@@ -191,7 +190,7 @@ def _(stack: contextlib.ExitStack) -> None:
     Shape(programs=(1, 1, 1), hold=4.0, limit=2.0),
 )
 def _(stack: contextlib.ExitStack) -> None:
-    next(bug for bug in lock_mutants.MUTANTS if bug.name == "giving up leaves a key").apply(stack)
+    as_for_locks(stack, "giving up leaves a key")
 
 
 @mutant(
@@ -200,15 +199,7 @@ def _(stack: contextlib.ExitStack) -> None:
     "do not end|left behind",
 )
 def _(stack: contextlib.ExitStack) -> None:
-    async def withdraw(self: Any, ticket: Any) -> bool:
-        strike(self, ticket)
-        try:
-            await self._delete([ticket.key], self.now() + 1.0)
-        except CoordError:
-            return False
-        return True
-
-    swap(stack, PortBase, "withdraw", withdraw)
+    as_for_locks(stack, "withdraw without a ledger")
 
 
 @mutant(
@@ -217,13 +208,7 @@ def _(stack: contextlib.ExitStack) -> None:
     "without a live lease",
 )
 def _(stack: contextlib.ExitStack) -> None:
-    plain = SimPort._check
-
-    def check(self: SimPort, session: Any) -> None:
-        plain(self, None)
-
-    swap(stack, SimPort, "_check", check)
-    swap(stack, Session, "check", lambda self: None)
+    as_for_locks(stack, "no look at the clock")
 
 
 @mutant(
@@ -233,7 +218,7 @@ def _(stack: contextlib.ExitStack) -> None:
     Shape(programs=(1, 1), hold=1.0, proclaims=True),
 )
 def _(stack: contextlib.ExitStack) -> None:
-    swap(stack, OwnedTxn, "op", property(lambda self: Txn(then=tuple(self._then))))
+    as_for_locks(stack, "no ownership in the write")
 
 
 # --- transfers
@@ -318,12 +303,7 @@ def _(stack: contextlib.ExitStack) -> None:
     QUEUE,
 )
 def _(stack: contextlib.ExitStack) -> None:
-    plain = Line._wait_gone
-
-    async def wait(self: Line, keys: Any, *rest: Any) -> None:
-        await plain(self, keys[:1], *rest)
-
-    swap(stack, Line, "_wait_gone", wait)
+    as_for_locks(stack, "own key not watched")
 
 
 # --- role reports

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 from typing import Any
@@ -16,7 +17,8 @@ from coord.errors import (
 )
 from coord.model import LeaseState
 from coord.ops import Delete, Put, Txn
-from coord.recipes.elections.candidacy import Report
+from coord.program import run_blocking
+from coord.recipes.elections.candidacy import Candidacy, Report
 from coord.recipes.elections.election import Election
 from coord.recipes.elections.leadership import Leadership
 from coord.recipes.locks.lock import Lock
@@ -270,6 +272,19 @@ def test_a_waiting_reporter_that_stops_leaves_the_queue() -> None:
     place = Place()
     held = Election(client_of(place), "cron").campaign("other")
     assert reported(Election(client_of(place), "cron"), until=1) == [Report.FIRST_FOLLOWER]
+    assert keys(place) == [held.key]
+
+
+def test_a_reporter_that_is_only_dropped_leaves_the_queue() -> None:
+    place = Place()
+    held = Election(client_of(place), "cron").campaign("other")
+    client = client_of(place)
+    candidacy = Candidacy(client, b"cron", b"me", 10, 5, lambda spot: Leadership(client, "cron", spot))
+    run_blocking(candidacy.next())
+    assert len(keys(place)) == 2
+    del candidacy
+    gc.collect()
+    client.keep()
     assert keys(place) == [held.key]
 
 

@@ -108,11 +108,14 @@ def test_gos_candidate_may_be_the_target() -> None:
 def test_many_in_front_step_behind_in_several_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover, "STEP_LIMIT", 3)
     place = Place()
-    election = Election(client_of(place), "cron")
+    client = client_of(place)
+    election = Election(client, "cron")
     election.campaign("a")
     for number in range(10):
         Standing(place, b"%d" % number)
+    client.requests.clear()
     election.transfer("9")
+    assert [len(each.then) for each in client.requests if isinstance(each, Txn) and each.compares] == [3, 3, 4]
     found = election.leader()
     assert found is not None
     assert found.text == "9"
