@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from coord.cli import config, electing, kv, local, locking, output, services, status
+from coord.cli import config, contending, electing, kv, local, locking, output, services, status
 from coord.cli.options import GLOBAL_WITH_VALUE, Format, Options
 from coord.cli.output import problem, told
 from coord.errors import CoordError, LocalServerNotice, UsageError
@@ -29,7 +29,7 @@ app = typer.Typer(
 )
 _LOCK_WORDS = 2  # "lock" and the name; what follows is the command
 
-for group in (kv, locking, electing, services, status):
+for group in (kv, locking, contending, electing, services, status):
     group.add(app)
 app.add_typer(local.app, name="local")
 app.add_typer(config.app, name="config")

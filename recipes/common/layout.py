@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +197,16 @@ LAYOUT: Final = (
 
 _OTHER_RECIPES: Final = re.compile(rb"(?:rw/[rw]|sem)/|latch/|double/|barrier\Z")
 
+READERS: Final = b"rw/r"
+WRITERS: Final = b"rw/w"
+PERMITS: Final = b"sem/p"
+
+_PARTS: Final = tuple(
+    row.key.removeprefix("<name>/").removesuffix("/<lease>-<n>").encode()
+    for row in LAYOUT
+    if row.key.startswith("<name>/") and row.key.endswith("/<lease>-<n>") and row.key != "<name>/<lease>-<n>"
+)
+
 # Go prints a lease id with %x, so a negative one (they can be chosen freely) has a sign in front.
 _CONTENDER: Final = re.compile(rb"-?[0-9a-f]{1,16}(?:-[0-9a-f]+)?")
 
@@ -206,14 +216,41 @@ def contender_prefix(name: bytes) -> bytes:
     return name + b"/"
 
 
+class PlaceIn(NamedTuple):
+    """Which queue a key is a place in.
+
+    Attributes:
+        name: of the lock, or of whatever it is.
+        part: what stands between the name and the place: `READERS`, say; empty for a lock or an election.
+    """
+
+    name: bytes
+    part: bytes
+
+
+def place_in(key: bytes, lease: int) -> PlaceIn | None:
+    """What a key on that lease is a place in, None if it is none.
+
+    A key that merely looks like one (``users/12``) is not on the lease that it names.
+    """
+    head, _, tail = key.rpartition(b"/")
+    place = b"%x" % lease
+    if not lease or not head or not (tail == place or tail.startswith(place + b"-")):
+        return None
+    if _CONTENDER.fullmatch(tail) is None:
+        return None
+    part = next((part for part in _PARTS if head.endswith(b"/" + part)), b"")
+    return PlaceIn(head.removesuffix(b"/" + part) if part else head, part)
+
+
 def readers_of(name: bytes) -> bytes:
     """What the places of readers stand under."""
-    return name + b"/rw/r"
+    return name + b"/" + READERS
 
 
 def writers_of(name: bytes) -> bytes:
     """What the places of writers stand under."""
-    return name + b"/rw/w"
+    return name + b"/" + WRITERS
 
 
 def both_of(name: bytes) -> bytes:
@@ -223,7 +260,7 @@ def both_of(name: bytes) -> bytes:
 
 def permits_of(name: bytes) -> bytes:
     """What the places of a semaphore stand under."""
-    return name + b"/sem/p"
+    return name + b"/" + PERMITS
 
 
 def permit_count_of(name: bytes) -> bytes:

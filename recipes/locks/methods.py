@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from coord.model import DEFAULT
+from coord.program import run_blocking
 from coord.recipes.common.client import HasPort
-from coord.recipes.common.durations import Seconds, Timeout
+from coord.recipes.common.durations import Seconds, Timeout, call_deadline
+from coord.recipes.locks.graph import LockGraph, read_graph
 from coord.recipes.locks.lock import AsyncLock, Lock
 from coord.recipes.locks.locks import AsyncLocks, Locks
 from coord.recipes.locks.reentrant import AsyncReentrantHeld, ReentrantHeld
@@ -131,6 +133,16 @@ class LockMethods(HasPort):
         """
         return synchronized(lambda: self, name, ttl=ttl, timeout=timeout, on_lost=on_lost, guard=guard)
 
+    def lock_graph(self, prefix: str | bytes = "", *, timeout: Timeout = DEFAULT) -> LockGraph:
+        """Who holds and who waits for what, of all locks whose name begins with `prefix`; and who waits in a circle.
+
+        It reads all keys below the prefix (not their values), so give one where much else is stored.
+
+        Raises:
+            CallTimeout, Unavailable, RequestRefused, HistoryLost, ClosedError.
+        """
+        return run_blocking(read_graph(self.port, prefix, call_deadline(self.port, timeout)))
+
 
 class AsyncLockMethods(HasPort):
     """Locks of the asyncio client."""
@@ -238,3 +250,11 @@ class AsyncLockMethods(HasPort):
             UsageError: the name is empty or cannot be made of the arguments, or a duration is none.
         """
         return async_synchronized(lambda: self, name, ttl=ttl, timeout=timeout, on_lost=on_lost, guard=guard)
+
+    async def lock_graph(self, prefix: str | bytes = "", *, timeout: Timeout = DEFAULT) -> LockGraph:
+        """Who holds and who waits for what, and in a circle; see `coord.recipes.locks.methods.LockMethods.lock_graph`.
+
+        Raises:
+            CallTimeout, Unavailable, RequestRefused, HistoryLost, ClosedError.
+        """
+        return await read_graph(self.port, prefix, call_deadline(self.port, timeout))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 import coord as coord_client
 from tests.process.actors import Actor, alive, coord
 from tests.servers import ServerProcess
-from tests.waiting import until
+from tests.waiting import in_thread, until
 
 pytestmark = pytest.mark.process
 
@@ -188,3 +190,44 @@ def test_help_and_bad_words() -> None:
     with coord("no-such-command") as actor:
         assert actor.end() == 2
     assert os.environ.get("ETCD_LOCK_KEY") is None
+
+
+def test_coord_locks_shows_who_holds_and_a_deadlock(server: ServerProcess, prefix: bytes) -> None:
+    one, two = (prefix.decode() + name for name in ("shop/a", "shop/b"))
+    with coord_client.connect(server.endpoint) as first, coord_client.connect(server.endpoint) as second:
+        held = [first.lock(one).acquire(), second.rlock(two, owner="job-7").acquire()]
+        with under_lock(server, one, "c", 0.0) as waits:
+            until(lambda: in_line(server, one) == 2, "it stands in the queue")
+            with coord("--endpoints", server.endpoint, "locks", prefix.decode()) as listed:
+                assert listed.end() == 0, listed.text
+                assert f"{one}  lock  holds" in listed.text
+                assert f"{one}  lock  waits" in listed.text
+                assert f"{two}  lock  holds  job-7 {os.getpid()} on " in listed.text
+                assert "deadlock" not in listed.text
+            with coord("--endpoints", server.endpoint, "-w", "json", "locks", prefix.decode()) as listed:
+                assert listed.end() == 0, listed.text
+                told = json.loads(listed.lines[0][1])
+                assert [each["name"] for each in told["locks"]] == [one, two]
+                assert [each["holds"] for each in told["locks"][0]["contenders"]] == [True, False]
+                assert told["cycles"] == []
+            held[0].release()
+            assert waits.end() == 0, waits.text
+        held[1].release()
+
+
+def test_coord_locks_tells_a_deadlock(server: ServerProcess, prefix: bytes) -> None:
+    name = prefix.decode() + "stock"
+    with coord_client.connect(server.endpoint) as client:
+        held = client.lock(name).acquire()
+
+        def wait_for_myself() -> None:
+            with pytest.raises(coord_client.LockTimeout):
+                client.rlock(name, owner=threading.main_thread().name, timeout=5).acquire()
+
+        waiting = in_thread(wait_for_myself)
+        until(lambda: in_line(server, name) == 2, "it stands in the queue")
+        with coord("--endpoints", server.endpoint, "locks", name) as listed:
+            assert listed.end() == 0, listed.text
+            assert f"deadlock: MainThread {os.getpid()} on " in listed.text
+        waiting()
+        held.release()
