@@ -1,9 +1,8 @@
 """The program behind latches: a number that is counted down, each time exactly once.
 
 A count-down is compared with the revision of the number it read, and leaves a key of its call in the same transaction.
-So when its answer is lost, the next look tells what became of it: the key is there, and it is counted; or the number
-was changed by somebody else, and it can never be counted any more; or neither, and to ask again is safe because of the
-two only one can happen. The key hangs on the client's lease and is withdrawn at the end of the call.
+So when its answer is lost, the next look tells if it is counted: then the key is there. If not, to ask again is safe,
+because of the two only one can happen. The key hangs on the client's lease and is withdrawn at the end of the call.
 
 Who waits watches one key that is written with the step to zero, and hears nothing of the others.
 """
@@ -133,7 +132,9 @@ class _Step:
         self._tally = tally
         self._ticket = ticket
         self._patience = patience
-        self._open: int | None = None  # revision of the number for an attempt that may still happen
+        # An attempt may have happened. That its key is missing is no proof until a later one is done: somebody else may
+        # have ended the lease, and the key with it, which a client learns of with its next claim.
+        self._unsure = False
 
     async def take(self, steps: int) -> int:
         """Count down.
@@ -146,33 +147,30 @@ class _Step:
             while True:
                 number, counted = await self._tally.look(self._ticket, self._patience)
                 left = self._tally.left(number)
-                revision = 0 if number is None else number.mod_revision
                 if counted or not left:
                     return left
-                if self._open != revision:
-                    self._open = None  # Somebody else's came first; ours can only fail.
                 left = max(0, left - steps)
-                if await self._attempt(self._tally.step(self._ticket, number, left), revision):
+                if await self._attempt(self._tally.step(self._ticket, number, left)):
                     return left
         except (LeaseLost, CallTimeout) as trouble:
-            if self._open is None:
+            if not self._unsure:
                 raise
             raise OutcomeUnknown("it is not known whether the latch was counted down") from trouble
 
-    async def _attempt(self, request: Txn, revision: int) -> bool:
-        before, self._open = self._open, revision
+    async def _attempt(self, request: Txn) -> bool:
+        before, self._unsure = self._unsure, True
         try:
             done = (await self._port.claim(self._ticket, request, deadline=self._patience.attempt())).succeeded
         except OutcomeUnknown as trouble:
             await self._patience.pause(trouble)
             return False
         except (Unavailable, CallTimeout) as trouble:
-            self._open = before
+            self._unsure = before
             await self._patience.pause(trouble)
             return False
         except LeaseLost as loss:
             if isinstance(loss.__cause__, LeaseNotFound):
-                self._open = before
+                self._unsure = before
             raise
-        self._open = None
+        self._unsure = before and not done
         return done

@@ -20,6 +20,11 @@ def test_sampled_schedules_keep_every_promise() -> None:
     assert totals.timeouts > 50, "hardly anybody gave up"
 
 
+def test_a_lease_that_somebody_ends_hides_what_was_counted() -> None:
+    # The call's key had gone with its lease, and a second attempt counted again.
+    build(105947).run()
+
+
 def test_one_fault_at_every_position() -> None:
     proof.swept(lambda choices: LatchScenario(choices, Shape(counters=(1,), each=2, count=2)))
 
