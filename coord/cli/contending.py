@@ -24,7 +24,7 @@ def locks(
     context: typer.Context,
     prefix: Annotated[str, typer.Argument(help="What the names begin with; all of them without.")] = "",
 ) -> None:
-    """List who holds and who waits for locks, and the circles of owners that wait for each other."""
+    """List who holds locks and who waits for whom, in circles too."""
     from coord.recipes.locks.graph import who
 
     options = options_of(context)
