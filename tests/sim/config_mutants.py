@@ -47,9 +47,8 @@ def _(stack: contextlib.ExitStack) -> None:
         for field in ("count", "twin", "level"):
             answer = await self._port.range(Get(PLACE.key(field)), deadline=deadline)
             found += answer.items
-        revision = answer.header.revision
-        self._watch = self._port.watch([WatchTarget(self._start, self._end)], from_revision=revision + 1)
-        return self.mirror.replace(found, revision)
+        self._since = answer.header.revision + 1
+        return self.mirror.replace(found, answer.header.revision)
 
     swap(stack, Follower, "read", read)
 
@@ -63,6 +62,7 @@ def _(stack: contextlib.ExitStack) -> None:
     async def read(self: Any, deadline: float | None) -> Any:
         self.close()
         found = await self._port.range(Get(self._start, self._end), deadline=deadline)
+        self._since = found.header.revision + 1
         self._watch = self._port.watch([WatchTarget(self._start, self._end)], from_revision=0)
         return self.mirror.replace(found.items, found.header.revision)
 
