@@ -69,10 +69,9 @@ class LeadershipBase(GuardBase):
     async def _give_back(self) -> bool:
         if self._released:
             return False
-        try:
-            return await super()._give_back()
-        finally:
-            self._tell_end()
+        # Before the deletion is sent: another may lead as soon as it is done, long before its answer is here.
+        self._tell_end()
+        return await super()._give_back()
 
     def _tell_end(self) -> None:
         """Tell whoever works under it in another thread or task that it was given up."""

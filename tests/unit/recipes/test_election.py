@@ -162,6 +162,23 @@ def test_the_store_refuses_what_an_old_leader_says() -> None:
     assert leader.state is LeaseState.LOST
 
 
+def test_who_resigns_tells_its_workers_before_the_key_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place()
+    client = client_of(place)
+    leader = Election(client, "cron").campaign("a")
+    seen: list[tuple[bool, int]] = []
+    plain = client.withdraw
+
+    async def withdraw(*tickets: Any) -> bool:
+        seen.append((leader.lost.is_set(), len(keys(place))))
+        return await plain(*tickets)
+
+    monkeypatch.setattr(client, "withdraw", withdraw)
+    assert leader.resign()
+    assert seen == [(True, 1)]
+    assert keys(place) == []
+
+
 def test_who_leads_nothing_can_neither_speak_nor_resign_nor_transfer() -> None:
     election = Election(client_of(Place()), "cron")
     assert election.resign() is False
