@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from coord.ops import Attribute, Compare, Delete, Get, Op, Put, Relation, Txn
 from coord.port import Port
 from coord.recipes.common.patience import Patience
-from coord.recipes.queues.names import Names, Standing, all_of, parse_content, parse_facts
+from coord.recipes.queues.names import Content, Names, Standing, all_of, parse_content, parse_facts
+from coord.recipes.queues.page import OPEN
+from coord.recipes.queues.settling import gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,32 @@ class Operating:
         Raises:
             OutcomeUnknown, CallTimeout, RequestRefused, HistoryLost, ClosedError.
         """
-        return await self._move(job, lambda _standing: (Delete(self._names.job(job)),))
+        stored = (await self._patience.read(Get(self._names.job(job)))).first
+        content = Content(b"", {}) if stored is None else parse_content(stored.value)
+        return await self._move(job, lambda _standing: gone(self._names, job, content))
+
+    async def set_gate(self, state: bytes) -> None:
+        """Open or close the queue's gate.
+
+        Raises:
+            CallTimeout, RequestRefused, HistoryLost, ClosedError.
+        """
+        moved = False
+        while not moved:
+            found = (await self._patience.read(Get(self._names.gate))).first
+            revision = 0 if found is None else found.mod_revision
+            # Compared and always written, so that nothing that was sent before can move it afterwards.
+            still = Compare(self._names.gate, Attribute.MOD, Relation.EQUAL, revision)
+            moved = (await self._patience.txn(Txn((still,), (Put(self._names.gate, state),)))).succeeded
+
+    async def gate(self) -> bool:
+        """True if the queue's gate is open.
+
+        Raises:
+            CallTimeout, RequestRefused, HistoryLost, ClosedError.
+        """
+        found = (await self._patience.read(Get(self._names.gate))).first
+        return found is not None and found.value == OPEN
 
     async def _move(self, job: str, ops: Callable[[Standing], tuple[Op, ...]]) -> bool:
         key = self._names.dead_at(job)

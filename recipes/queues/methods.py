@@ -8,14 +8,16 @@ from coord.model import DEFAULT
 from coord.recipes.common.client import HasPrograms
 from coord.recipes.common.durations import Seconds, Timeout
 from coord.recipes.queues.job import AsyncJob, Job
-from coord.recipes.queues.queue import (
+from coord.recipes.queues.kinds import (
     AsyncDelayQueue,
+    AsyncGatedQueue,
     AsyncPriorityQueue,
-    AsyncQueue,
     DelayQueue,
+    GatedQueue,
     PriorityQueue,
-    Queue,
 )
+from coord.recipes.queues.putting import WINDOW
+from coord.recipes.queues.queue import AsyncQueue, Queue
 
 
 class QueueMethods(HasPrograms):
@@ -29,6 +31,8 @@ class QueueMethods(HasPrograms):
         timeout: Timeout = DEFAULT,
         tries: int | None = None,
         hold: Seconds | None = None,
+        capacity: int | None = None,
+        window: Seconds = WINDOW,
         on_lost: Callable[[Job], object] | None = None,
     ) -> Queue:
         """First in, first out: ``with client.queue("mail").take() as job: ...``.
@@ -38,7 +42,17 @@ class QueueMethods(HasPrograms):
         Raises:
             UsageError: the name is empty, or an argument is not what it must be.
         """
-        return Queue(self, name, ttl=ttl, timeout=timeout, tries=tries, hold=hold, on_lost=on_lost)
+        return Queue(
+            self,
+            name,
+            ttl=ttl,
+            timeout=timeout,
+            tries=tries,
+            hold=hold,
+            capacity=capacity,
+            window=window,
+            on_lost=on_lost,
+        )
 
     def priority_queue(
         self,
@@ -48,16 +62,28 @@ class QueueMethods(HasPrograms):
         timeout: Timeout = DEFAULT,
         tries: int | None = None,
         hold: Seconds | None = None,
+        capacity: int | None = None,
+        window: Seconds = WINDOW,
         on_lost: Callable[[Job], object] | None = None,
     ) -> PriorityQueue:
         """The best priority first: ``client.priority_queue("mail").put("x", priority=5)``.
 
-        See `coord.recipes.queues.queue.PriorityQueue`.
+        See `coord.recipes.queues.kinds.PriorityQueue`.
 
         Raises:
             UsageError: the name is empty, or an argument is not what it must be.
         """
-        return PriorityQueue(self, name, ttl=ttl, timeout=timeout, tries=tries, hold=hold, on_lost=on_lost)
+        return PriorityQueue(
+            self,
+            name,
+            ttl=ttl,
+            timeout=timeout,
+            tries=tries,
+            hold=hold,
+            capacity=capacity,
+            window=window,
+            on_lost=on_lost,
+        )
 
     def delay_queue(
         self,
@@ -67,16 +93,63 @@ class QueueMethods(HasPrograms):
         timeout: Timeout = DEFAULT,
         tries: int | None = None,
         hold: Seconds | None = None,
+        capacity: int | None = None,
+        window: Seconds = WINDOW,
         on_lost: Callable[[Job], object] | None = None,
     ) -> DelayQueue:
         """Jobs that wait for their time: ``client.delay_queue("mail").put("x", delay=60)``.
 
-        See `coord.recipes.queues.queue.DelayQueue`.
+        See `coord.recipes.queues.kinds.DelayQueue`.
 
         Raises:
             UsageError: the name is empty, or an argument is not what it must be.
         """
-        return DelayQueue(self, name, ttl=ttl, timeout=timeout, tries=tries, hold=hold, on_lost=on_lost)
+        return DelayQueue(
+            self,
+            name,
+            ttl=ttl,
+            timeout=timeout,
+            tries=tries,
+            hold=hold,
+            capacity=capacity,
+            window=window,
+            on_lost=on_lost,
+        )
+
+    def gated_queue(
+        self,
+        name: str,
+        *,
+        count: int | None = None,
+        task: str | None = None,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        tries: int | None = None,
+        hold: Seconds | None = None,
+        capacity: int | None = None,
+        window: Seconds = WINDOW,
+        on_lost: Callable[[Job], object] | None = None,
+    ) -> GatedQueue:
+        """Jobs that wait behind a gate: ``client.gated_queue("mail", count=10)``, ``.go()``.
+
+        See `coord.recipes.queues.kinds.GatedQueue`.
+
+        Raises:
+            UsageError: the name is empty, or an argument is not what it must be.
+        """
+        return GatedQueue(
+            self,
+            name,
+            count=count,
+            task=task,
+            ttl=ttl,
+            timeout=timeout,
+            tries=tries,
+            hold=hold,
+            capacity=capacity,
+            window=window,
+            on_lost=on_lost,
+        )
 
 
 class AsyncQueueMethods(HasPrograms):
@@ -90,6 +163,8 @@ class AsyncQueueMethods(HasPrograms):
         timeout: Timeout = DEFAULT,
         tries: int | None = None,
         hold: Seconds | None = None,
+        capacity: int | None = None,
+        window: Seconds = WINDOW,
         on_lost: Callable[[AsyncJob], object] | None = None,
     ) -> AsyncQueue:
         """First in, first out: ``async with client.queue("mail").take() as job: ...``.
@@ -99,7 +174,17 @@ class AsyncQueueMethods(HasPrograms):
         Raises:
             UsageError: the name is empty, or an argument is not what it must be.
         """
-        return AsyncQueue(self, name, ttl=ttl, timeout=timeout, tries=tries, hold=hold, on_lost=on_lost)
+        return AsyncQueue(
+            self,
+            name,
+            ttl=ttl,
+            timeout=timeout,
+            tries=tries,
+            hold=hold,
+            capacity=capacity,
+            window=window,
+            on_lost=on_lost,
+        )
 
     def priority_queue(
         self,
@@ -109,16 +194,28 @@ class AsyncQueueMethods(HasPrograms):
         timeout: Timeout = DEFAULT,
         tries: int | None = None,
         hold: Seconds | None = None,
+        capacity: int | None = None,
+        window: Seconds = WINDOW,
         on_lost: Callable[[AsyncJob], object] | None = None,
     ) -> AsyncPriorityQueue:
         """The best priority first: ``client.priority_queue("mail").put("x", priority=5)``.
 
-        See `coord.recipes.queues.queue.PriorityQueue`.
+        See `coord.recipes.queues.kinds.PriorityQueue`.
 
         Raises:
             UsageError: the name is empty, or an argument is not what it must be.
         """
-        return AsyncPriorityQueue(self, name, ttl=ttl, timeout=timeout, tries=tries, hold=hold, on_lost=on_lost)
+        return AsyncPriorityQueue(
+            self,
+            name,
+            ttl=ttl,
+            timeout=timeout,
+            tries=tries,
+            hold=hold,
+            capacity=capacity,
+            window=window,
+            on_lost=on_lost,
+        )
 
     def delay_queue(
         self,
@@ -128,13 +225,60 @@ class AsyncQueueMethods(HasPrograms):
         timeout: Timeout = DEFAULT,
         tries: int | None = None,
         hold: Seconds | None = None,
+        capacity: int | None = None,
+        window: Seconds = WINDOW,
         on_lost: Callable[[AsyncJob], object] | None = None,
     ) -> AsyncDelayQueue:
         """Jobs that wait for their time: ``client.delay_queue("mail").put("x", delay=60)``.
 
-        See `coord.recipes.queues.queue.DelayQueue`.
+        See `coord.recipes.queues.kinds.DelayQueue`.
 
         Raises:
             UsageError: the name is empty, or an argument is not what it must be.
         """
-        return AsyncDelayQueue(self, name, ttl=ttl, timeout=timeout, tries=tries, hold=hold, on_lost=on_lost)
+        return AsyncDelayQueue(
+            self,
+            name,
+            ttl=ttl,
+            timeout=timeout,
+            tries=tries,
+            hold=hold,
+            capacity=capacity,
+            window=window,
+            on_lost=on_lost,
+        )
+
+    def gated_queue(
+        self,
+        name: str,
+        *,
+        count: int | None = None,
+        task: str | None = None,
+        ttl: Seconds = 10,
+        timeout: Timeout = DEFAULT,
+        tries: int | None = None,
+        hold: Seconds | None = None,
+        capacity: int | None = None,
+        window: Seconds = WINDOW,
+        on_lost: Callable[[AsyncJob], object] | None = None,
+    ) -> AsyncGatedQueue:
+        """Jobs that wait behind a gate: ``client.gated_queue("mail", count=10)``, ``.go()``.
+
+        See `coord.recipes.queues.kinds.AsyncGatedQueue`.
+
+        Raises:
+            UsageError: the name is empty, or an argument is not what it must be.
+        """
+        return AsyncGatedQueue(
+            self,
+            name,
+            count=count,
+            task=task,
+            ttl=ttl,
+            timeout=timeout,
+            tries=tries,
+            hold=hold,
+            capacity=capacity,
+            window=window,
+            on_lost=on_lost,
+        )

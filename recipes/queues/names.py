@@ -26,15 +26,8 @@ class Names:
     """The keys of one queue; `queue` is its name as it was given."""
 
     def __init__(self, queue: str) -> None:
-        if not isinstance(queue, str):
-            raise UsageError(f"the name of a queue is text, not {queue!r}")
-        if not queue:
-            raise UsageError("the name of a queue is empty")
-        try:
-            # Quoted, so that "mail" and "mail/eu" are two queues and neither sees the other's jobs.
-            self.root: Final = ROOT + quote(queue, safe="").encode() + b"/"
-        except UnicodeEncodeError as error:
-            raise UsageError(f"the name of a queue is stored as UTF-8, which {queue!r} is not") from error
+        # Quoted, so that "mail" and "mail/eu" are two queues and neither sees the other's jobs.
+        self.root: Final = ROOT + _quoted("the name of a queue", queue) + b"/"
         self.queue: Final = queue
         self.jobs: Final = self.root + b"jobs/"
         self.ready: Final = self.root + b"ready/"
@@ -45,7 +38,10 @@ class Names:
         self.takers: Final = self.taken + b"by"
         self.line: Final = self.root + b"line"
         self.producers: Final = self.root + b"puts"
+        self.room: Final = self.root + b"room"
         self.returns: Final = self.root + b"returns"
+        self.fades: Final = self.root + b"fades/"
+        self.gate: Final = self.root + b"gate"
 
     def job(self, job: str) -> bytes:
         """What was put."""
@@ -81,9 +77,36 @@ class Names:
         except ValueError:
             return None
 
+    def seen(self, key: str) -> bytes:
+        """What was put under a key, as long as that is remembered."""
+        return self.root + b"seen/" + _quoted("a key", key)
+
+    def fade_at(self, until: int, key: str) -> bytes:
+        """Says until when that is."""
+        return self.fades + b"%016x-%s" % (until, _quoted("a key", key))
+
+    def seen_of(self, fade: bytes) -> bytes:
+        """What a key of ``fades/`` stands for."""
+        return self.root + b"seen/" + fade.removeprefix(self.fades)[17:]
+
+    def task(self, task: str) -> bytes:
+        """The job that was put as a task of that name."""
+        return self.root + b"tasks/" + _quoted("the name of a task", task)
+
     def dead_at(self, job: str) -> bytes:
         """Where a job lies that was tried too often."""
         return self.dead + job.encode()
+
+
+def _quoted(what: str, name: str) -> bytes:
+    if not isinstance(name, str):
+        raise UsageError(f"{what} is text, not {name!r}")
+    if not name:
+        raise UsageError(f"{what} is empty")
+    try:
+        return quote(name, safe="").encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{what} is stored as UTF-8, which {name!r} is not") from error
 
 
 def milliseconds(instant: float) -> int:

@@ -11,7 +11,6 @@ was read: no job came back, and none of a better priority was put.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -22,6 +21,8 @@ from coord.recipes.queues.names import Content, Names, Standing, all_of, parse_c
 
 PAGE: Final = 32
 CHAIN: Final = 8
+OPEN: Final = b"open"
+CLOSED: Final = b"closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,9 @@ class Page:
         takers: how many of those hands are there.
         first_due: when the first of the delayed jobs is due, in milliseconds; None if there is none.
         returns: what says that a job came back.
+        gate: mod revision of the gate.
+        open: jobs may be taken.
+        met: what the gate waits for is there.
     """
 
     revision: int
@@ -60,6 +64,9 @@ class Page:
     takers: int
     first_due: int | None
     returns: int
+    gate: int = 0
+    open: bool = True
+    met: bool = False
 
     def with_job(self, candidate: Candidate, revision: int) -> Page:
         """This page, seen whole and without a job, after one was put."""
@@ -94,6 +101,16 @@ class Front:
         self.names: Final = names
         self._page = page
         self._chain = chain
+
+        self.watched: tuple[bytes, ...] = ()  # keys beside its jobs that decide whether they may be taken
+
+    def conditions(self) -> tuple[Compare, ...]:
+        """What must be true for any job to be taken."""
+        return ()
+
+    def opening(self, page: Page) -> Txn:
+        """What makes the jobs of a page that are not to be taken yet available; here they are."""
+        return Txn(then=self.reads())
 
     def reads(self, limit: int = 0) -> tuple[Op, ...]:
         """The operations that make a page; to be the last of a transaction."""
@@ -139,13 +156,17 @@ class Front:
                 return page
             limit = 4 * page.shown
 
-    def taking(self, key: bytes, lease: int, page: Page, extra: Sequence[Compare] = ()) -> Txn:
+    def taking(self, key: bytes, lease: int, page: Page) -> Txn:
         """The transaction that takes the first of a page's jobs that is still there; `key` then says whose it is.
 
         It may be repeated: it does nothing once the key is there, and shows it.
         """
         names, tried = self.names, page.sure[: self._chain]
-        compares = [missing(key), Compare(names.returns, Attribute.MOD, Relation.EQUAL, page.returns), *extra]
+        compares = [
+            missing(key),
+            Compare(names.returns, Attribute.MOD, Relation.EQUAL, page.returns),
+            *self.conditions(),
+        ]
         better = names.priority(tried[-1].standing.priority)
         if better > names.priority(0):
             compares.append(Compare(names.ready, Attribute.CREATE, Relation.LESS, page.revision + 1, better))
@@ -171,6 +192,62 @@ class Front:
                 return Taken(_tried(candidate.standing), content, result.header.revision)
             results = inner.results
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What must be there for the first job to be taken; without anything it opens only when it is told to.
+
+    Attributes:
+        count: how many jobs must be ready, None if their number does not matter.
+        task: the task that must have been put, None if none needs to be.
+    """
+
+    count: int | None = None
+    task: str | None = None
+
+
+class GatedFront(Front):
+    """The front of a queue whose jobs are taken only once its gate is open.
+
+    Args:
+        names: the queue's keys.
+        gate: what it waits for.
+        page, chain: as of `Front`.
+    """
+
+    def __init__(self, names: Names, gate: Gate, *, page: int = PAGE, chain: int = CHAIN) -> None:
+        super().__init__(names, page=page, chain=chain)
+        self._gate = gate
+        self._task = names.task(gate.task) if gate.task is not None else names.gate
+        self.watched = tuple(dict.fromkeys((names.gate, self._task)))
+
+    def reads(self, limit: int = 0) -> tuple[Op, ...]:
+        """See `Front.reads`."""
+        return (Get(self.names.gate), Get(self._task, keys_only=True), *super().reads(limit))
+
+    def page(self, result: TxnResult) -> Page:
+        """See `Front.page`."""
+        plain = super().page(result)
+        at = len(result.results) - 7
+        gate, task = result.range(at).first, result.range(at + 1).first
+        count = self._gate.count
+        return replace(
+            plain,
+            gate=0 if gate is None else gate.mod_revision,
+            open=gate is not None and gate.value == OPEN,
+            met=(count is not None and result.range(at + 2).count >= count)
+            or (self._gate.task is not None and task is not None),
+        )
+
+    def conditions(self) -> tuple[Compare, ...]:
+        """See `Front.conditions`."""
+        return (Compare(self.names.gate, Attribute.VALUE, Relation.EQUAL, OPEN),)
+
+    def opening(self, page: Page) -> Txn:
+        """The transaction that opens the gate, unless somebody moved it since the page was read."""
+        still = Compare(self.names.gate, Attribute.MOD, Relation.EQUAL, page.gate)
+        return Txn((still,), (Put(self.names.gate, OPEN), *self.reads()), self.reads())
 
 
 def _sure(names: Names, ready: RangeResult) -> tuple[Candidate, ...]:

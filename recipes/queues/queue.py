@@ -23,14 +23,14 @@ from coord.recipes.ownership.owner import describe_caller
 from coord.recipes.ownership.turn import Terms
 from coord.recipes.queues.dead import DeadJob, Depth, Operating
 from coord.recipes.queues.job import AsyncJob, Job
-from coord.recipes.queues.names import LAST_PRIORITY, NORMAL, Content, Names
+from coord.recipes.queues.names import NORMAL, Content, Names
 from coord.recipes.queues.page import Front
-from coord.recipes.queues.putting import Offer, Putter
+from coord.recipes.queues.putting import WINDOW, Offer, Putter
 from coord.recipes.queues.settling import Settling
 from coord.recipes.queues.taker import Grip, Taker
 
 
-class _QueueBase:
+class _Described:
     """What all queues of both faces are."""
 
     def __init__(
@@ -42,6 +42,8 @@ class _QueueBase:
         timeout: Timeout = DEFAULT,
         tries: int | None = None,
         hold: Seconds | None = None,
+        capacity: int | None = None,
+        window: Seconds = WINDOW,
         on_lost: Callable[[Any], object] | None = None,
     ) -> None:
         self._names = Names(name)
@@ -50,9 +52,9 @@ class _QueueBase:
         self._timeout = timeout
         if not isinstance(timeout, Default) and timeout is not None:
             seconds(timeout, "timeout")
-        if tries is not None and (isinstance(tries, bool) or not isinstance(tries, int) or tries < 1):
-            raise UsageError(f"tries is a whole number from 1 on, or None for no limit, not {tries!r}")
-        self._tries = tries
+        self._tries = whole_number("tries", tries)
+        self._capacity = whole_number("capacity", capacity)
+        self._window = seconds(window, "window")
         self._hold = None if hold is None else seconds(hold, "hold")
         self._on_lost = on_lost
         self._known: tuple[Port, Taker, Putter] | None = None
@@ -69,19 +71,43 @@ class _QueueBase:
         # A client may get another port: the default asyncio client has one for each running loop.
         port = self._client.port
         if self._known is None or self._known[0] is not port:
-            taker = Taker(port, Front(self._names), self._tries, time.time)
-            self._known = (port, taker, Putter(port, self._names))
+            taker = Taker(port, self._front(), self._tries, time.time)
+            putter = Putter(port, self._names, time.time, capacity=self._capacity, window=self._window)
+            self._known = (port, taker, putter)
         return self._known
 
-    async def _put(self, value: str | bytes, priority: int, due: float | None, timeout: Timeout) -> str:
-        facts = json.loads(describe_caller(self._client))
-        offer = Offer(Content(to_bytes(value), facts), priority, due)
-        terms = Terms(self._ttl, client_deadline(self._client, timeout))
+    def _front(self) -> Front:
+        return Front(self._names)
+
+    async def _put(
+        self,
+        value: str | bytes,
+        timeout: Timeout,
+        *,
+        key: str | None = None,
+        task: str | None = None,
+        priority: int = NORMAL,
+        due: float | None = None,
+    ) -> str:
+        if key is not None:
+            self._names.seen(key)  # only whether it can be one
+        if task is not None:
+            self._names.task(task)
+        facts: dict[str, Any] = json.loads(describe_caller(self._client))
+        facts.update({name: given for name, given in (("key", key), ("named", task)) if given is not None})
+        offer = Offer(Content(to_bytes(value), facts), priority, due, key, task)
+        if self._capacity is None:
+            terms = Terms(self._ttl, client_deadline(self._client, timeout))
+        else:
+            terms = self._waiting(None if isinstance(timeout, Default) else timeout)
         return await self._programs()[2].put(offer, terms)
 
     def _terms(self, timeout: Timeout) -> Terms:
-        """How long a take waits. Not to wait is about jobs: the requests themselves may take a call's time."""
-        chosen = self._timeout if isinstance(timeout, Default) else timeout
+        """How long a take waits."""
+        return self._waiting(self._timeout if isinstance(timeout, Default) else timeout)
+
+    def _waiting(self, chosen: Timeout) -> Terms:
+        """Not to wait is about jobs, or room for them: the requests themselves may take a call's time."""
         if isinstance(chosen, Default) or chosen is None:
             return Terms(self._ttl, None)
         limit = seconds(chosen, "timeout")
@@ -90,11 +116,16 @@ class _QueueBase:
     def _settling(self, taker: Taker, grip: Grip) -> Settling:
         return Settling(self._client.port, self._names, taker.tending, grip, time.time, self._hold)
 
+    def _due(self, delay: Seconds) -> float | None:
+        """When something with this delay is due; None for at once."""
+        length = seconds(delay, "delay")
+        return time.time() + length if length else None
+
     def _operating(self, timeout: Timeout) -> Operating:
         return Operating(self._client.port, self._names, client_deadline(self._client, timeout))
 
 
-class _Queue(_QueueBase):
+class QueueBase(_Described):
     """What all queues of blocking code are."""
 
     def take(self, *, timeout: Timeout = DEFAULT) -> Job:
@@ -193,7 +224,7 @@ class ComingJob:
             await job.__aexit__(kind, error, trace)
 
 
-class _AsyncQueue(_QueueBase):
+class AsyncQueueBase(_Described):
     """What all queues of asyncio code are."""
 
     def take(self, *, timeout: Timeout = DEFAULT) -> ComingJob:
@@ -239,7 +270,7 @@ class _AsyncQueue(_QueueBase):
         return await self._operating(timeout).discard(job)
 
 
-class Queue(_Queue):
+class Queue(QueueBase):
     """First in, first out: ``queue.put("x")`` here, ``with queue.take() as job: ...`` there.
 
     One object may be used by many threads. Each job that is taken is one thread's until it is settled.
@@ -251,6 +282,8 @@ class Queue(_Queue):
         timeout: seconds `take` waits; DEFAULT and None mean for ever, 0 does not wait.
         tries: how often a job is taken before it is dead; None for no limit.
         hold: seconds for which a job may be held without `extend`; None for as long as its consumer lives.
+        capacity: how many jobs there may be, the dead not counted; `put` waits while there are. None for no limit.
+        window: seconds for which the keys of puts are remembered.
         on_lost: called with the job, on a thread of its own, when it is lost.
 
     Example:
@@ -263,81 +296,36 @@ class Queue(_Queue):
         'hello'
     """
 
-    def put(self, value: str | bytes, *, timeout: Timeout = DEFAULT) -> str:
+    def put(self, value: str | bytes, *, key: str | None = None, timeout: Timeout = DEFAULT) -> str:
         """Put a job at the end; returns its id when it is stored.
 
+        With a `key` that was put within the window nothing is put, and the id is that of the job that was; whether or
+        not it has been done meanwhile. On a queue with a `capacity` this waits for room, by default for ever; who asked
+        first is first.
+
         Raises:
+            QueueFull: there was no room in time.
             OutcomeUnknown: no answer came in time; it may be there.
             CallTimeout: it was not put in time.
             RequestRefused, HistoryLost, ClosedError.
         """
-        return run_blocking(self._put(value, NORMAL, None, timeout))
+        return run_blocking(self._put(value, timeout, key=key))
 
 
-class AsyncQueue(_AsyncQueue):
+class AsyncQueue(AsyncQueueBase):
     """First in, first out, on asyncio; see `Queue`."""
 
-    async def put(self, value: str | bytes, *, timeout: Timeout = DEFAULT) -> str:
+    async def put(self, value: str | bytes, *, key: str | None = None, timeout: Timeout = DEFAULT) -> str:
         """Put a job at the end; see `Queue.put`."""
-        return await self._put(value, NORMAL, None, timeout)
+        return await self._put(value, timeout, key=key)
 
 
-class PriorityQueue(_Queue):
-    """The best priority first, and first in, first out among equals; otherwise as `Queue`.
+def whole_number(what: str, value: int | None) -> int | None:
+    """A number that may be left out.
 
-    Consumers may use `Queue` of the same name as well. A job of a bad priority waits as long as better ones come.
+    Raises:
+        UsageError: it is none from 1 on.
     """
-
-    def put(self, value: str | bytes, *, priority: int = NORMAL, timeout: Timeout = DEFAULT) -> str:
-        """Put a job; `priority` is 0 for first to 255 for last.
-
-        Raises:
-            UsageError: there is no such priority.
-            OutcomeUnknown, CallTimeout, RequestRefused, HistoryLost, ClosedError: as `Queue.put`.
-        """
-        return run_blocking(self._put(value, _checked(priority), None, timeout))
-
-
-class AsyncPriorityQueue(_AsyncQueue):
-    """The best priority first, on asyncio; see `PriorityQueue`."""
-
-    async def put(self, value: str | bytes, *, priority: int = NORMAL, timeout: Timeout = DEFAULT) -> str:
-        """Put a job; see `PriorityQueue.put`."""
-        return await self._put(value, _checked(priority), None, timeout)
-
-
-class DelayQueue(_Queue):
-    """Jobs that wait for their time; otherwise as `Queue`.
-
-    A job joins the queue when it is due, behind what is ready then. When that is, is an instant of the producer's wall
-    clock; a consumer waits by its own. So clocks that differ make a job early or late by their difference, and nothing
-    else depends on them. Consumers may use `Queue` of the same name as well.
-    """
-
-    def put(self, value: str | bytes, *, delay: Seconds = 0, timeout: Timeout = DEFAULT) -> str:
-        """Put a job that is due `delay` seconds from now.
-
-        Raises:
-            UsageError: the delay is no duration.
-            OutcomeUnknown, CallTimeout, RequestRefused, HistoryLost, ClosedError: as `Queue.put`.
-        """
-        return run_blocking(self._put(value, NORMAL, _due(delay), timeout))
-
-
-class AsyncDelayQueue(_AsyncQueue):
-    """Jobs that wait for their time, on asyncio; see `DelayQueue`."""
-
-    async def put(self, value: str | bytes, *, delay: Seconds = 0, timeout: Timeout = DEFAULT) -> str:
-        """Put a job that is due later; see `DelayQueue.put`."""
-        return await self._put(value, NORMAL, _due(delay), timeout)
-
-
-def _checked(priority: int) -> int:
-    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= LAST_PRIORITY:
-        raise UsageError(f"a priority is a whole number from 0 (first) to {LAST_PRIORITY} (last), not {priority!r}")
-    return priority
-
-
-def _due(delay: Seconds) -> float | None:
-    length = seconds(delay, "delay")
-    return time.time() + length if length else None
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise UsageError(f"{what} is a whole number from 1 on, or None, not {value!r}")
+    return value

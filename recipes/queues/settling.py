@@ -12,7 +12,7 @@ from coord.model import RangeResult
 from coord.ops import Attribute, Compare, Delete, Get, Op, Put, Relation, Txn
 from coord.port import Port
 from coord.recipes.common.patience import Patience
-from coord.recipes.queues.names import Names
+from coord.recipes.queues.names import Content, Names
 from coord.recipes.queues.taker import Grip
 from coord.recipes.queues.tending import Tending
 
@@ -57,7 +57,9 @@ class Settling:
             CallTimeout: it did not happen before the deadline; it may be asked for again.
             RequestRefused, HistoryLost, ClosedError.
         """
-        return await self._settle((Delete(self._names.job(self.grip.standing.job)),), deadline, is_done=_is_gone)
+        return await self._settle(
+            gone(self._names, self.grip.standing.job, self.grip.content), deadline, is_done=_is_gone
+        )
 
     async def nack(self, delay: float, reason: str, deadline: float | None) -> bool:
         """Give the job back: to its old place, `delay` seconds later, or among the dead. False if it was lost.
@@ -90,6 +92,16 @@ class Settling:
         if done:
             self._port.spent(ticket, sent=sent)
         return done
+
+
+def gone(names: Names, job: str, content: Content) -> tuple[Op, ...]:
+    """What deletes a job, and that it was the task of a name."""
+    task = content.facts.get("named")
+    if not isinstance(task, str) or not task:
+        return (Delete(names.job(job)),)
+    key = names.task(task)
+    still = Compare(key, Attribute.VALUE, Relation.EQUAL, job.encode())
+    return (Delete(names.job(job)), Txn((still,), (Delete(key),)))
 
 
 def _is_gone(job: RangeResult) -> bool:

@@ -113,19 +113,21 @@ class Taker:
 
         A page that was read before is only good for what it shows: that it shows nothing proves nothing.
         """
-        if page is None or not page.sure:
+        if page is None or not page.sure or not page.open:
             page = await self._front.look(patience)
         while True:
             if self.tending.is_orphaned(page):
                 page = await self.tending.bring_back(patience)
             elif page.first_due is not None and page.first_due <= self._now():
                 page = await self.tending.make_due(self._now(), patience)
-            elif page.sure:
+            elif page.met and not page.open:
+                page = self._front.page(await patience.txn(self._front.opening(page)))
+            elif page.sure and page.open:
                 got = await self._try(ticket, page, patience)
                 if isinstance(got, Grip):
                     return got
                 page = got
-            elif page.more:
+            elif page.more and page.open:
                 page = await self._front.look(patience)
             else:
                 return page
@@ -134,7 +136,7 @@ class Taker:
         return int(self._wall() * 1000)
 
     async def _try(self, ticket: Ticket, page: Page, patience: Patience) -> Grip | Page:
-        request = self._front.taking(ticket.key, ticket.session.lease, page, self.conditions())
+        request = self._front.taking(ticket.key, ticket.session.lease, page)
         result = await patience.claim(ticket, request)
         self._page = after = self._front.page(result)
         if not result.succeeded:
@@ -143,10 +145,6 @@ class Taker:
         if taken is None:
             return after
         return await self._grip(ticket, taken, patience)
-
-    def conditions(self) -> tuple[Compare, ...]:
-        """What must be true beside for a job to be taken."""
-        return ()
 
     async def _taken_before(self, ticket: Ticket, result: TxnResult, patience: Patience) -> Grip | None:
         """What an earlier attempt took whose answer was lost."""
@@ -195,6 +193,7 @@ class Taker:
         """Wait until there may be a job; the page with it if that is known already."""
         targets = [WatchTarget(*all_of(prefix), deletes=False) for prefix in (self.names.ready, self.names.later)]
         targets.append(WatchTarget(*all_of(self.names.taken), puts=False))
+        targets.extend(WatchTarget(key, deletes=False) for key in self._front.watched)
         watch = self._port.watch(targets, from_revision=page.revision + 1)
         first_due = page.first_due
         try:
@@ -210,6 +209,8 @@ class Taker:
                     return None
                 for event in batch.events:
                     first_due = self._sooner(first_due, event)
+                if any(event.item.key in self._front.watched for event in batch.events):
+                    return None
                 jobs = [event for event in batch.events if self._is_ready(event)]
                 if jobs:
                     return self._with_job(page, jobs, batch.revision)
@@ -236,7 +237,7 @@ class Taker:
     def _with_job(self, page: Page, jobs: list[Event], revision: int) -> Page | None:
         """The page, seen without a job, after these came; None if it takes a look to know which is first."""
         standing = parse_ready(self.names, jobs[0].item)
-        if len(jobs) > 1 or jobs[0].item.value or standing is None:
+        if not page.open or len(jobs) > 1 or jobs[0].item.value or standing is None:
             return None
         return page.with_job(Candidate(standing, jobs[0].item.create_revision), revision)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 import coord
-from coord.errors import JobLost, QueueEmpty
+from coord.errors import JobLost, QueueEmpty, QueueFull
 from tests.servers import ServerProcess
 from tests.waiting import PATIENCE, in_thread, until
 
@@ -110,6 +110,38 @@ def test_priorities_and_delays(client: coord.Client) -> None:
     assert sorted(taken[3:]) == ["200", "later"]
     with pytest.raises(QueueEmpty):
         mail.take(timeout=0.1)
+
+
+def test_keys_and_room(client: coord.Client, other: coord.Client) -> None:
+    mine, theirs = client.queue("mail", capacity=2), other.queue("mail", capacity=2)
+    first = mine.put("0", key="order 7")
+    assert theirs.put("1", key="order 7") == first
+    theirs.put("1")
+    with pytest.raises(QueueFull):
+        mine.put("2", timeout=0)
+    waiting = in_thread(lambda: mine.put("2", timeout=PATIENCE))
+    until(lambda: client.range("coord/queues/mail/room/", prefix=True).items, "a producer waits for room")
+    theirs.take(timeout=PATIENCE).ack()
+    waiting()
+    assert [theirs.take(timeout=PATIENCE).text for _ in range(2)] == ["1", "2"]
+
+
+def test_a_gate(client: coord.Client, other: coord.Client) -> None:
+    mail, task = client.gated_queue("mail", count=2), other.gated_queue("mail", task="start")
+    mail.put("0")
+    assert task.try_take() is None
+    waiting = in_thread(lambda: task.take(timeout=PATIENCE))
+    until(lambda: client.range("coord/queues/mail/line/", prefix=True).items, "a consumer waits")
+    mail.put("1", task="start")
+    waiting().ack()
+    assert mail.is_open()
+    mail.halt()
+    assert mail.try_take() is None
+    mail.put("2")
+    assert mail.take(timeout=PATIENCE).text == "1"
+    mail.halt()
+    mail.go()
+    assert mail.take(timeout=PATIENCE).text == "2"
 
 
 def test_many_consumers_do_each_job_once(server: ServerProcess, prefix: bytes) -> None:

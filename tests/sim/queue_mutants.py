@@ -13,8 +13,8 @@ from coord.recipes.common.patience import Patience
 from coord.recipes.queues import page as front
 from coord.recipes.queues.job import JobBase
 from coord.recipes.queues.names import Standing
-from coord.recipes.queues.page import Candidate, Front, Page
-from coord.recipes.queues.putting import Receipt
+from coord.recipes.queues.page import Candidate, Front, Gate, GatedFront, Page
+from coord.recipes.queues.putting import Putter, Receipt
 from coord.recipes.queues.settling import Settling
 from coord.recipes.queues.taker import Taker
 from coord.recipes.queues.tending import Tending
@@ -173,8 +173,8 @@ def _(stack: contextlib.ExitStack) -> None:
 def _(stack: contextlib.ExitStack) -> None:
     plain = Front.taking
 
-    def taking(self: Front, key: bytes, lease: int, page: Page, extra: Any = ()) -> Txn:
-        made = plain(self, key, lease, page, extra)
+    def taking(self: Front, key: bytes, lease: int, page: Page) -> Txn:
+        made = plain(self, key, lease, page)
         return made._replace(otherwise=(Get(key + b"!"), *made.otherwise[1:]))
 
     swap(stack, Front, "taking", taking)
@@ -243,13 +243,13 @@ def _(stack: contextlib.ExitStack) -> None:
 # --- settling
 
 
-def at_every_step(fault: str, client: int, shape: Shape) -> Callable[[int], Any]:
+def at_every_step(fault: str, client: int, shape: Shape, lateness: int = 0) -> Callable[[int], Any]:
     """One undisturbed run but for one fault: at its first step, at its second, ..."""
 
     def make(choices: Any) -> QueueScenario:
         return QueueScenario(choices, shape)
 
-    return lambda seed: sweep.scenario(sweep.Case(fault, client, seed + 1, 0), make)
+    return lambda seed: sweep.scenario(sweep.Case(fault, client, seed + 1, lateness), make)
 
 
 @MUTANTS.enter(
@@ -327,13 +327,105 @@ def _(stack: contextlib.ExitStack) -> None:
     swap(stack, Receipt, "mine", there)
 
 
-@mutant(
+@MUTANTS.enter(
     "put if it is missing",
     "a put is sent again if its job is not there, though it was taken and done meanwhile",
     "put twice",
-    Shape(producers=(3,), consumers=(1, 1), work=0.0),
-    faults=Faults(break_off=8, delay=4, cancel=0, crash=0, close=0, pause=2, cut=2, restart=0, compact=0),
+    at_every_step("lost answer", 0, Shape(producers=(2,), consumers=(1,), work=0.0)),
 )
 def _(stack: contextlib.ExitStack) -> None:
     there = property(lambda self: missing(b"coord/queues/q/jobs/" + self.id.encode()))
     swap(stack, Receipt, "mine", there)
+
+
+# --- keys, room, gates
+
+
+KEYS = Shape(producers=(3, 3), consumers=(1,), keys=("a", "b"), work=0.0)
+ROOM = Shape(producers=(2, 2, 2), consumers=(1,), capacity=2, work=1.0)
+
+
+@mutant("looks first, puts then", "two producers see that a key is new, and both put", "is remembered until", KEYS)
+def _(stack: contextlib.ExitStack) -> None:
+    plain = Putter._request
+
+    def request(self: Putter, *args: Any) -> Txn:
+        made = plain(self, *args)
+        return made._replace(compares=tuple(each for each in made.compares if b"/seen/" not in each.key))
+
+    swap(stack, Putter, "_request", request)
+
+
+@mutant(
+    "forgets what is new",
+    "who cleans up what is over deletes a key that was put again",
+    "is remembered until",
+    replace(KEYS, producers=(5, 5), pause=3.0),
+    replace(KEYS, producers=(5, 5), pause=5.0, skew=4.0),
+)
+def _(stack: contextlib.ExitStack) -> None:
+    plain = Putter._forget
+
+    async def forget(self: Putter, fades: Any, patience: Any) -> None:
+        await plain(self, fades, patience)
+        if fades:
+            await patience.txn(Txn(then=tuple(Delete(self._names.seen_of(fade.key)) for fade in fades[:1])))
+
+    swap(stack, Putter, "_forget", forget)
+
+
+@mutant("counts and puts", "producers that count at the same time all put", "there is room for", ROOM)
+def _(stack: contextlib.ExitStack) -> None:
+    async def put(self: Putter, session: Any, offer: Any, terms: Any) -> str:
+        await self._wait_for_room(Patience(self._port, terms.deadline, session), terms)
+        return await self._put(session, offer, terms, ())
+
+    swap(stack, Putter, "_put_in_turn", put)
+
+
+@MUTANTS.enter(
+    "the turn is not compared",
+    "a put that comes late adds a job after its producer gave up, and another put one in its place",
+    "there is room for",
+    at_every_step("cancel", 0, Shape(producers=(1, 1), consumers=(1,), capacity=1, work=12.0), lateness=3),
+)
+def _(stack: contextlib.ExitStack) -> None:
+    plain = Putter._request
+
+    def request(self: Putter, receipt: Any, offer: Any, _extra: Any, known: Any) -> Txn:
+        kept.append(receipt)  # as a cycle would: its key then outlives the turn
+        return plain(self, receipt, offer, (), known)
+
+    kept: list[Any] = []
+    stack.callback(kept.clear)
+    swap(stack, Putter, "_request", request)
+
+
+@mutant(
+    "through a closed gate",
+    "who saw the gate open takes a job after it was closed",
+    "while the gate was closed",
+    Shape(producers=(6,), consumers=(1,), gate=Gate(), controls=2, work=1.1),
+)
+def _(stack: contextlib.ExitStack) -> None:
+    swap(stack, GatedFront, "conditions", lambda self: ())
+
+
+@MUTANTS.enter(
+    "opens what was closed",
+    "who saw what the gate waits for opens it after it was closed",
+    "opened by itself",
+    at_every_step(
+        "late request",
+        2,
+        Shape(producers=(2,), consumers=(1,), gate=Gate(count=2), controls=2, work=0.0, pause=1.0),
+        lateness=3,
+    ),
+)
+def _(stack: contextlib.ExitStack) -> None:
+    plain = GatedFront.opening
+
+    def opening(self: GatedFront, page: Page) -> Txn:
+        return plain(self, page)._replace(compares=())
+
+    swap(stack, GatedFront, "opening", opening)

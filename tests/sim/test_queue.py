@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from coord.recipes.queues.page import Gate
+from coord.testing.sim import runner
 from coord.testing.sim.choices import FirstChoices
 from coord.testing.sim.scenarios.queue import QueueScenario, Shape, build
 from tests.sim import proof
@@ -23,7 +25,9 @@ def test_sampled_schedules_keep_every_promise() -> None:
 
 
 SHAPES = {
-    "one job": Shape(producers=(1,), consumers=(1,), work=1.0, patience=4.0),
+    "a key, room for one, and a gate": Shape(
+        producers=(1,), consumers=(1,), keys=("a",), capacity=1, gate=Gate(count=1), work=0.0, patience=1.0
+    ),
     "two consumers": Shape(producers=(1,), consumers=(2,), work=0.0, patience=1.0),
 }
 
@@ -41,6 +45,11 @@ def test_the_bug_is_found(found: proof.Mutant) -> None:
 @pytest.mark.parametrize("found", MUTANTS, ids=ids)
 def test_without_the_bug_the_same_runs_are_clean(found: proof.Mutant) -> None:
     proof.is_clean(found, 30)
+
+
+def test_the_command_runs_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert runner.main(["queue", "--schedules", "3"]) == 0
+    assert "queue: 3 runs, 3 distinct schedules" in capsys.readouterr().out
 
 
 def test_jobs_of_one_producer_are_taken_in_their_order() -> None:

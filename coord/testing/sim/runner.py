@@ -64,6 +64,7 @@ SCENARIOS: Final = (
     "election",
     "lock",
     "locks",
+    "queue",
     "rwlock",
     "semaphore",
     "registry",

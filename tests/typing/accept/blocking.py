@@ -49,6 +49,8 @@ with coord.connect("memory://", namespace="/app", timeout=2.0) as client:
     assert_type(len(mail), int)
     client.priority_queue("mail").put(b"x", priority=5)
     client.delay_queue("mail").put("x", delay=5)
+    client.queue("mail", capacity=5, window=60).put("x", key="k")
+    client.gated_queue("mail", count=3, task="start").go()
 
 try:
     with coord.lock("/my-lock"):

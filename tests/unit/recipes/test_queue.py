@@ -9,20 +9,21 @@ from typing import Any
 
 import pytest
 
-from coord.errors import JobLost, NotOwner, OutcomeUnknown, PermissionDenied, QueueEmpty, Unavailable, UsageError
+from coord.errors import (
+    JobLost,
+    NotOwner,
+    OutcomeUnknown,
+    PermissionDenied,
+    QueueEmpty,
+    QueueFull,
+    Unavailable,
+    UsageError,
+)
 from coord.model import LeaseState
 from coord.ops import Txn
-from coord.recipes.queues.names import (
-    Names,
-)
-from coord.recipes.queues.queue import (
-    AsyncDelayQueue,
-    AsyncPriorityQueue,
-    AsyncQueue,
-    DelayQueue,
-    PriorityQueue,
-    Queue,
-)
+from coord.recipes.queues.kinds import AsyncDelayQueue, AsyncGatedQueue, AsyncPriorityQueue, DelayQueue
+from coord.recipes.queues.names import Names
+from coord.recipes.queues.queue import AsyncQueue, Queue
 from tests.unit.recipes.direct import DirectPort, Place, Stuck
 
 ROOT = b"coord/queues/mail/"
@@ -325,30 +326,21 @@ def test_given_back_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     assert place.clock.now() == pytest.approx(before + 30, abs=0.01)
 
 
-def test_delayed_jobs_join_when_they_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    place = Place()
-    monkeypatch.setattr("time.time", lambda: 1_700_000_000.0 + place.clock.now())
-    later = DelayQueue(place.client(), "mail")
-    later.put("second", delay=20)
-    later.put("first", delay=10)
-    assert later.try_take() is None
-    place.clock.advance(30)
-    later.put("third")
-    assert [later.take().text for _ in range(3)] == ["third", "first", "second"]
-
-
-def test_the_best_priority_first() -> None:
-    mail = PriorityQueue(Place().client(), "mail")
-    for priority in (255, 0, 100):
-        mail.put(f"{priority}", priority=priority)
-    assert [mail.take().text for _ in range(3)] == ["0", "100", "255"]
-
-
 # --- arguments
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"ttl": 0}, {"tries": 0}, {"tries": True}, {"tries": "3"}, {"hold": -1}, {"timeout": -1}]
+    "wrong",
+    [
+        {"ttl": 0},
+        {"tries": 0},
+        {"tries": True},
+        {"tries": "3"},
+        {"hold": -1},
+        {"timeout": -1},
+        {"capacity": 0},
+        {"window": -1},
+    ],
 )
 def test_wrong_arguments(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
@@ -359,12 +351,6 @@ def test_wrong_arguments(wrong: dict[str, Any]) -> None:
 def test_wrong_names(name: Any) -> None:
     with pytest.raises(UsageError):
         Queue(Place().client(), name)
-
-
-@pytest.mark.parametrize("priority", [-1, 256, 1.0, True])
-def test_wrong_priorities(priority: Any) -> None:
-    with pytest.raises(UsageError):
-        PriorityQueue(Place().client(), "mail").put("x", priority=priority)
 
 
 def test_wrong_delays() -> None:
@@ -412,6 +398,14 @@ def test_asyncio_takes_and_settles() -> None:
         await AsyncPriorityQueue(place.client(), "mail").put("a", priority=3)
         await AsyncDelayQueue(place.client(), "mail").put("c")
         assert [(await mail.take()).text for _ in range(3)] == ["a", "b", "c"]
+        gated = AsyncGatedQueue(place.client(), "gated", count=5)
+        await gated.put("x", key="k", task="t")
+        await gated.go()
+        assert await gated.is_open()
+        await gated.halt()
+        assert await gated.try_take() is None
+        with pytest.raises(QueueFull):
+            await AsyncQueue(place.client(), "gated", capacity=1).put("y", timeout=0)
 
     run(program())
 

@@ -15,24 +15,32 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from coord.errors import CallTimeout, ClosedError, CoordError, JobLost, NotOwner, OutcomeUnknown, QueueEmpty
+from coord.errors import (
+    CallTimeout,
+    ClosedError,
+    CoordError,
+    JobLost,
+    NotOwner,
+    OutcomeUnknown,
+    QueueEmpty,
+    QueueFull,
+)
 from coord.model import Event, EventKind
 from coord.port import Port
 from coord.recipes.ownership.turn import Terms
 from coord.recipes.queues.dead import Operating
 from coord.recipes.queues.job import JobBase
 from coord.recipes.queues.names import NORMAL, Content, Names
-from coord.recipes.queues.page import CHAIN, PAGE, Front
+from coord.recipes.queues.page import CHAIN, CLOSED, OPEN, PAGE, Front, Gate, GatedFront
 from coord.recipes.queues.putting import Offer, Putter
 from coord.recipes.queues.settling import Settling
 from coord.recipes.queues.taker import Grip, Taker
 from coord.testing.sim.choices import Choices, RandomChoices
 from coord.testing.sim.scenario import Scenario
-from coord.testing.sim.scenarios.queue_model import QueueModel
+from coord.testing.sim.scenarios.queue_model import MIDNIGHT, QueueModel, Rules
 from coord.testing.sim.world import Faults, Program, SimCancelled, SimClient, Violation
 
 QUEUE: Final = "q"
-MIDNIGHT: Final = 1_700_000_000.0  # of the wall clock when a run begins
 
 MakeTaker = Callable[[Port, Front, int | None, Callable[[], float]], Taker]
 
@@ -53,6 +61,11 @@ class Shape:
         hold: seconds for which a job may be held, None for ever.
         delays: seconds after which a put job is due, by chance.
         priorities: by chance.
+        keys: under which jobs are put, by chance; empty for none.
+        window: seconds for which a key is remembered.
+        capacity: how many jobs there may be, None for no limit.
+        gate: what the gate waits for, None for no gate.
+        controls: how often a controller says go, each time a while after the gate was closed.
         staleness: by how many revisions what a producer saw may be behind.
         page: slots that are read at once.
         chain: jobs that are tried at once.
@@ -70,6 +83,11 @@ class Shape:
     hold: float | None = None
     delays: tuple[float, ...] = (0.0,)
     priorities: tuple[int, ...] = (NORMAL,)
+    keys: tuple[str, ...] = ("",)
+    window: float = 8.0
+    capacity: int | None = None
+    gate: Gate | None = None
+    controls: int = 0
     staleness: int = 0
     page: int = PAGE
     chain: int = CHAIN
@@ -104,12 +122,17 @@ class QueueScenario(Scenario):
         super().__init__(choices, faults=faults, budget=budget)
         self.shape = shape
         self.names = Names(QUEUE)
-        self.model = QueueModel(self.names.root, shape.tries)
+        rules = Rules(shape.tries, shape.capacity, shape.skew, shape.gate)
+        self.model = QueueModel(self.names.root, rules, self.world.clock.now)
         self.held: list[SimJob] = []  # given out and not settled
         self.acking: set[str] = set()  # jobs that somebody who had them acknowledged, or that were discarded
         self.stored: dict[bytes, str] = {}  # what put said is there
         self._make_taker = make_taker
-        self._front = Front(self.names, page=shape.page, chain=shape.chain)
+        self._front = (
+            Front(self.names, page=shape.page, chain=shape.chain)
+            if shape.gate is None
+            else GatedFront(self.names, shape.gate, page=shape.page, chain=shape.chain)
+        )
         self._skews: dict[int, float] = {}
         self.world.server.listeners.append(self._commit)
         self.world.idle_checks.append(self._nobody_waits_in_vain)
@@ -121,6 +144,9 @@ class QueueScenario(Scenario):
         if shape.revivals:
             client = self._client()
             self.putting.append(client.start(self._operate(client)))
+        if shape.controls:
+            client = self._client()
+            self.putting.append(client.start(self._control(client)))
         for programs in shape.consumers:
             client = self._client()
             self.taking += [client.start(self._consume(client)) for _ in range(programs)]
@@ -137,7 +163,8 @@ class QueueScenario(Scenario):
 
     async def _produce(self, client: SimClient, number: int, count: int) -> None:
         port, choose = client.port, self.world.choices.number
-        putter = Putter(port, self.names)
+        shape = self.shape
+        putter = Putter(port, self.names, lambda: self._wall(client), capacity=shape.capacity, window=shape.window)
         try:
             for position in range(count):
                 if self.shape.pause:
@@ -146,23 +173,52 @@ class QueueScenario(Scenario):
                 delay = self.shape.delays[choose(len(self.shape.delays))]
                 due = self._wall(client) + delay if delay else None
                 priority = self.shape.priorities[choose(len(self.shape.priorities))]
-                terms = Terms(self.world.ttl, port.now() + 30.0)
+                key = shape.keys[choose(len(shape.keys))] or None
+                # The last job of each producer is what a gate may wait for.
+                task = shape.gate.task if shape.gate is not None and position == count - 1 else None
+                facts = {"key": key} if key else {}
+                if task:
+                    facts["named"] = task
                 self._grow_old(putter)
                 try:
-                    self.stored[value] = await putter.put(Offer(Content(value, {}), priority, due), terms)
-                except (CallTimeout, OutcomeUnknown):
+                    put = await putter.put(
+                        Offer(Content(value, facts), priority, due, key, task), Terms(self.world.ttl, port.now() + 30.0)
+                    )
+                    self._was_put(value, key, put)
+                except (CallTimeout, OutcomeUnknown, QueueFull):
                     self.timeouts += 1
         except (SimCancelled, ClosedError) as end:
             ended = type(end)
         else:
             return
-        # What was thrown knew the frames, and with them the receipt, which is to be collected.
+        # What was thrown knew the frames, and with them the receipts, which are to be collected.
+        del putter
         raise ended("ended")
 
     def _grow_old(self, putter: Putter) -> None:
         """An old revision is as right as a new one, and makes slots that lie far in front of their order."""
         for receipt in putter._receipts:
             receipt.seen -= self.world.choices.number(1 + min(receipt.seen - 1, self.shape.staleness))
+
+    def _was_put(self, value: bytes, key: str | None, job: str) -> None:
+        if job not in self.model.jobs:
+            raise Violation(f"{value!r} was put as {job}, which is not there")
+        if self.model.jobs[job].value == value:
+            self.stored[value] = job
+        elif key is None or self.model.jobs[job].key != key:
+            raise Violation(f"{value!r} was put under {key!r} as {job}, which is {self.model.jobs[job]}")
+
+    async def _control(self, client: SimClient) -> None:
+        port = client.port
+        for _ in range(self.shape.controls):
+            for state in (CLOSED, OPEN):
+                self.model.told = self.model.told or state == OPEN
+                try:
+                    await Operating(port, self.names, port.now() + 30.0).set_gate(state)
+                    self.model.told = state == OPEN
+                except (CallTimeout, OutcomeUnknown):
+                    self.timeouts += 1
+                await port.sleep(until=port.now() + 3.0)
 
     async def _operate(self, client: SimClient) -> None:
         port = client.port
@@ -207,7 +263,14 @@ class QueueScenario(Scenario):
         if any(message.late for message in self.world.net.messages):
             return True
         left = [job for job in self.model.jobs.values() if not job.done and "dead" not in job.places]
+        if not self._goes_on:
+            left = []
         return bool(left) or not all(program.over for program in self.putting)
+
+    @property
+    def _goes_on(self) -> bool:
+        """The gate is open, or is about to be opened."""
+        return self.model.open or self.model.met
 
     def _own(self, client: SimClient, taker: Taker, grip: Grip) -> SimJob:
         return SimJob(
@@ -272,7 +335,7 @@ class QueueScenario(Scenario):
                 continue
             if any(watcher.spec.key == self.names.ready for watcher in client.port.hub.watchers.values()):
                 late = [name for name in self.model.standing("later") if self._overdue(client, name)]
-                ready, orphans = self.model.standing("ready"), self.model.orphans
+                ready, orphans = self.model.standing("ready") if self._goes_on else [], self.model.orphans
                 if ready or orphans or late:
                     raise Violation(f"client {client.index} waits; ready {ready}, orphans {orphans}, due {late}")
 
@@ -293,14 +356,15 @@ class QueueScenario(Scenario):
         stayed = [program for program in self.taking if program.over and program.error is None]
         stayed = [program for program in stayed if not program.client.crashed]
         left = [name for place in ("ready", "later", "taken") for name in self.model.standing(place)]
-        if stayed and left:
+        if stayed and left and self._goes_on:
             raise Violation(f"left in the queue: {left}")
 
     @property
     def left_behind(self) -> list[bytes]:
         """Keys of those who took, waited and put; there must be none once a run has settled."""
         server, names = self.world.server, self.names
-        return [key for prefix in (names.takers, names.line, names.producers) for key in server.keys(prefix + b"/")]
+        places = (names.takers, names.line, names.producers, names.room)
+        return [key for place in places for key in server.keys(place + b"/")]
 
 
 def _wakes_soon(program: Program, now: float) -> bool:
@@ -329,6 +393,9 @@ def build(seed: int, **changes: Any) -> QueueScenario:
         hold=chance.choice((None, None, 6.0)),
         delays=chance.choice(((0.0,), (0.0,), (0.0, 5.0), (2.0, 9.0))),
         priorities=chance.choice(((NORMAL,), (NORMAL,), (1, NORMAL, 255))),
+        keys=chance.choice((("",), ("",), ("", "a", "b"))),
+        capacity=chance.choice((None, None, 1, 3)),
+        gate=chance.choice((None, None, Gate(count=2), Gate(task="start"), Gate())),
         staleness=chance.choice((0, 0, 3, 20)),
         page=chance.choice((PAGE, 2, 1)),
         chain=chance.choice((CHAIN, 2, 1)),
@@ -336,5 +403,9 @@ def build(seed: int, **changes: Any) -> QueueScenario:
     )
     if shape.tries is None and ("ack" not in shape.moods or (shape.hold or shape.work) < shape.work):
         shape = replace(shape, tries=3)  # or it would never end
+    if shape.gate is not None:
+        shape = replace(shape, controls=chance.choice((0, 1, 2)))
+    if shape.capacity is not None:
+        shape = replace(shape, revivals=0)  # which ask for no room
     faults = Faults(revoke=chance.choice((0, 0, 2)))
     return QueueScenario(RandomChoices(seed), shape, faults=faults, budget=chance.randrange(7), **changes)
