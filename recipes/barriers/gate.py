@@ -37,17 +37,24 @@ class Gate:
     async def change(self, state: bytes, deadline: float | None) -> None:
         """Close or open it.
 
-        A comparison that fails is no failure: either an earlier copy of this request was done, or somebody else's
-        change came at the same time and is the later one.
+        A comparison that fails although the wanted state is not there is somebody else's change, or an own one that was
+        given up and came late: this one is made after it.
 
         Raises:
             CallTimeout: it was not answered in time, and may have happened.
             RequestRefused, HistoryLost, ClosedError.
         """
         patience = Patience(self._port, deadline)
-        found = (await patience.read(Get(self.key, keys_only=True))).first
-        unchanged = Compare(self.key, Attribute.MOD, Relation.EQUAL, 0 if found is None else found.mod_revision)
-        await patience.txn(Txn((unchanged,), (Put(self.key, state),)))
+        look = Get(self.key)
+        found = (await patience.read(look)).first
+        while True:
+            unchanged = Compare(self.key, Attribute.MOD, Relation.EQUAL, 0 if found is None else found.mod_revision)
+            answer = await patience.txn(Txn((unchanged,), (Put(self.key, state),), (look,)))
+            if answer.succeeded:
+                return
+            found = answer.range(0).first
+            if found is not None and found.value == state:
+                return  # an earlier copy of this request was done
 
     async def closed(self, deadline: float | None) -> bool:
         """Whether it is closed.

@@ -115,6 +115,17 @@ class SemaphoreScenario(Contention):
         created = server.create_revision(key)
         return sum(server.create_revision(other) < created for other in server.keys(PLACES))
 
+    def _behind_the_mute(self, key: bytes) -> bool:
+        """The one directly in front cannot be heard: it is waited for until its lease ends, and no longer."""
+        server, created = self.world.server, self.world.server.create_revision(key)
+        ahead = [other for other in server.keys(PLACES) if server.create_revision(other) < created]
+        if not ahead:
+            return False
+        before = max(ahead, key=server.create_revision)
+        lease = int(before.removeprefix(PLACES).partition(b"-")[0], 16)
+        client = self.world.clients[(lease >> 32) - 1]
+        return client.crashed or client.stopped or client.closing or self.world.clock.now() < client.cut_until
+
     def _no_permit_is_free(self) -> None:
         server, now = self.world.server, self.world.clock.now()
         for client in self.world.clients:
@@ -123,7 +134,9 @@ class SemaphoreScenario(Contention):
             watched = {watcher.spec.key for watcher in client.port.hub.watchers.values()}
             for ticket in client.keeper.tickets:
                 waits = stands_in_line(ticket) and ticket.key in watched
-                if waits and server.create_revision(ticket.key) and self._ahead(ticket.key) < self._stored:
+                if not waits or not server.create_revision(ticket.key) or self._behind_the_mute(ticket.key):
+                    continue
+                if self._ahead(ticket.key) < self._stored:
                     raise Violation(f"{ticket.key!r} waits although a permit is free")
 
     @property
