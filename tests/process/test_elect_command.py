@@ -24,6 +24,7 @@ def test_one_leads_and_the_next_one_follows(server: ServerProcess, prefix: bytes
     name = prefix.decode() + "turns"
     with elect(server, "-l", name) as looking, elect(server, name, "first") as first:
         first.wait_for("first")
+        looking.wait_for("first")
         with elect(server, name, "second", "--ttl", "3") as second:
             with coord_client.connect(server.endpoint) as client:
                 until(lambda: len(client.election(name).candidates()) == 2, "the second stands")
