@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import inspect
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from datetime import timedelta
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from coord import place
 from coord.client.aio import AsyncClient
 from coord.client.connection.tls import Tls
+from coord.defaults import of_default
 from coord.model import DEFAULT, Default
 from coord.recipes.aio import AsyncRecipes
 from coord.recipes.locks.synchronized import async_synchronized as _synchronized
@@ -142,37 +141,23 @@ def use_as_default(client: Client) -> Iterator[Client]:
             _defaults[loop] = before
 
 
-def _of_default(method: Callable[Concatenate[Client, P], R]) -> Callable[P, R]:
-    """The method of the default client, as a function."""
-
-    @functools.wraps(method, assigned=("__name__", "__doc__", "__annotations__"))
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return method(default_client(), *args, **kwargs)
-
-    call.__qualname__ = method.__name__
-    # Without the client, which nobody gives; `wraps` would show it.
-    whole = inspect.signature(method)
-    call.__signature__ = whole.replace(parameters=list(whole.parameters.values())[1:])  # type: ignore[attr-defined]  # inspect reads it
-    return call
-
-
 # All of these raise NotConfigured if no endpoint is given and a local server is not allowed here.
-lock = _of_default(Client.lock)
-rlock = _of_default(Client.rlock)
-rwlock = _of_default(Client.rwlock)
-locks = _of_default(Client.locks)
-semaphore = _of_default(Client.semaphore)
-barrier = _of_default(Client.barrier)
-latch = _of_default(Client.latch)
-double_barrier = _of_default(Client.double_barrier)
-election = _of_default(Client.election)
-queue = _of_default(Client.queue)
-priority_queue = _of_default(Client.priority_queue)
-delay_queue = _of_default(Client.delay_queue)
-gated_queue = _of_default(Client.gated_queue)
-register = _of_default(Client.register)
-discover = _of_default(Client.discover)
-config = _of_default(Client.config)
+lock = of_default(Client.lock, default_client)
+rlock = of_default(Client.rlock, default_client)
+rwlock = of_default(Client.rwlock, default_client)
+locks = of_default(Client.locks, default_client)
+semaphore = of_default(Client.semaphore, default_client)
+barrier = of_default(Client.barrier, default_client)
+latch = of_default(Client.latch, default_client)
+double_barrier = of_default(Client.double_barrier, default_client)
+election = of_default(Client.election, default_client)
+queue = of_default(Client.queue, default_client)
+priority_queue = of_default(Client.priority_queue, default_client)
+delay_queue = of_default(Client.delay_queue, default_client)
+gated_queue = of_default(Client.gated_queue, default_client)
+register = of_default(Client.register, default_client)
+discover = of_default(Client.discover, default_client)
+config = of_default(Client.config, default_client)
 
 
 def synchronized(

@@ -43,6 +43,7 @@ LAYERS = (
     Layer("coord.builder", VALUES, (*TASKS, *NETWORK, *DISK, *CHANCE)),
     Layer("coord.port", VALUES, (*TASKS, *NETWORK, *DISK, *CHANCE)),
     Layer("coord.program", VALUES, (*TASKS, *NETWORK, *DISK, *CHANCE)),
+    Layer("coord.defaults", (), (*TASKS, *NETWORK, *DISK, *CHANCE)),
     # wire: messages and translation, no policy
     Layer("coord.wire*", (*VALUES, WIRE), (*TASKS, *NETWORK, *DISK, *CHANCE)),
     # the client's state machines: told things, return actions; only chance for jitter
@@ -102,8 +103,16 @@ LAYERS = (
     Layer("coord.place", (*VALUES, "coord.local", "coord.server.embedded"), FRAMEWORKS),
     Layer("coord.local", VALUES, (*FRAMEWORKS, "grpc", "asyncio")),
     Layer("coord.cli*", ("coord",)),
-    Layer("coord.sync", ("coord.place", "coord.client", "coord.recipes", *PROGRAMS), ("asyncio", *FRAMEWORKS)),
-    Layer("coord.aio", ("coord.place", "coord.client", "coord.recipes", *PROGRAMS), ("threading", *FRAMEWORKS)),
+    Layer(
+        "coord.sync",
+        ("coord.place", "coord.defaults", "coord.client", "coord.recipes", *PROGRAMS),
+        ("asyncio", *FRAMEWORKS),
+    ),
+    Layer(
+        "coord.aio",
+        ("coord.place", "coord.defaults", "coord.client", "coord.recipes", *PROGRAMS),
+        ("threading", *FRAMEWORKS),
+    ),
     Layer("coord", ("coord.sync", "coord.aio", "coord.client.connection.tls", "coord.recipes", *PROGRAMS), FRAMEWORKS),
 )
 
